@@ -30,12 +30,27 @@ class DialFailed(ConnetError):
     """A connection could not be made; the text says to where and why."""
 
 
-class PathLost(ConnetError):
-    """A connection that worked is gone: `code` and `reason` are those of its close, `code` None without one."""
+class BindFailed(ConnetError):
+    """A local address cannot be listened on; the text says which and why. `in_use`: somebody else has the port."""
 
-    def __init__(self, message: str, *, code: int | None = None) -> None:
+    def __init__(self, message: str, *, in_use: bool = False) -> None:
+        super().__init__(message)
+        self.in_use = in_use
+
+
+class PathLost(ConnetError):
+    """A connection that worked is gone; the text says how."""
+
+    def __init__(
+        self, message: str, *, code: int | None = None, reason: str = "", quic_error: int | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
+        """Application code of a close by the peer."""
+        self.reason = reason
+        """The text that came with it."""
+        self.quic_error = quic_error
+        """QUIC transport error, TLS alerts (0x100 and up) included."""
 
 
 class Refused(ConnetError):
@@ -49,3 +64,23 @@ class Refused(ConnetError):
 
 class StoreError(ConnetError):
     """The state directory cannot be used."""
+
+
+class ConnectFailed(ConnetError):
+    """A source could not reach a destination for one stream."""
+
+
+class NoActivePeers(ConnectFailed):
+    """No path to any destination stands at the moment."""
+
+
+class PeersUnreachable(ConnectFailed):
+    """Every path was tried and none led to a destination; `causes` has an error for each."""
+
+    def __init__(self, message: str, causes: tuple[ConnetError, ...]) -> None:
+        super().__init__(message)
+        self.causes = causes
+
+
+class EndpointClosed(ConnetError):
+    """This endpoint has been closed, by leaving its client or by `close`."""
