@@ -1,1 +1,42 @@
+"""What happens next: state machines fed with events and time. Pure."""
 
+from connet_trio.engine.admission import NetworkRule, Restriction, TokenGrant, TokenTable, parse_networks
+from connet_trio.engine.paths import (
+    ConnectedVia,
+    NoCommonRelay,
+    NoRelayUp,
+    NotAnswering,
+    Path,
+    PathKind,
+    Paths,
+    PeerState,
+)
+from connet_trio.engine.registry import Announcement, ClientConnection, PeersChanged, Registry
+from connet_trio.engine.relay_roster import RelayEntry, RelayRoster
+from connet_trio.engine.switchboard import Registration, Switchboard, destination_not_found, dial_failed_error
+
+__all__ = [
+    "Announcement",
+    "ClientConnection",
+    "ConnectedVia",
+    "NetworkRule",
+    "NoCommonRelay",
+    "NoRelayUp",
+    "NotAnswering",
+    "Path",
+    "PathKind",
+    "Paths",
+    "PeerState",
+    "PeersChanged",
+    "Registration",
+    "Registry",
+    "RelayEntry",
+    "RelayRoster",
+    "Restriction",
+    "Switchboard",
+    "TokenGrant",
+    "TokenTable",
+    "destination_not_found",
+    "dial_failed_error",
+    "parse_networks",
+]

@@ -1,0 +1,98 @@
+"""Which source reaches which destination. Connections are names here: the switchboard only carries them."""
+
+from connet_trio.engine.switchboard import (
+    LISTED_FAILURES,
+    LISTED_TEXT_CHARACTERS,
+    Registration,
+    Switchboard,
+    destination_not_found,
+    dial_failed_error,
+)
+from connet_trio.records.error_code import ErrorCode
+from connet_trio.records.model import Error, Role
+
+
+def offer(board: Switchboard[str], connection: str, *, key: str | None = None) -> Registration[str]:
+    return board.handle_register("db", Role.DESTINATION, key or f"key of {connection}", connection, "")
+
+
+def reached(board: Switchboard[str], rtts: dict[str, float]) -> list[str]:
+    return [registration.connection for registration in board.destinations("db", rtts.__getitem__)]
+
+
+def test_destinations_are_tried_by_ascending_round_trip_time() -> None:
+    board: Switchboard[str] = Switchboard()
+    for connection in ("far", "near", "middle"):
+        offer(board, connection)
+    assert reached(board, {"near": 0.005, "middle": 0.020, "far": 0.060}) == ["near", "middle", "far"]
+    assert reached(board, {"near": 0.060, "middle": 0.020, "far": 0.005}) == ["far", "middle", "near"]
+
+
+def test_only_destinations_of_the_very_name_are_reached() -> None:
+    board: Switchboard[str] = Switchboard()
+    board.handle_register("web", Role.DESTINATION, "k1", "other name", "")
+    board.handle_register("db", Role.SOURCE, "k2", "other role", "")
+    assert not board.has_destinations("db")
+    assert reached(board, {}) == []
+    offer(board, "near")
+    assert board.has_destinations("db")
+    assert reached(board, {"near": 0.005}) == ["near"]
+
+
+def test_a_second_connection_with_the_same_key_replaces_the_first() -> None:
+    board: Switchboard[str] = Switchboard()
+    offer(board, "old", key="k")
+    offer(board, "new", key="k")
+    assert reached(board, {"new": 0.005}) == ["new"]
+
+
+def test_the_end_of_a_replaced_connection_leaves_the_new_one() -> None:
+    board: Switchboard[str] = Switchboard()
+    old = offer(board, "same", key="k")
+    new = offer(board, "same", key="k")
+    board.handle_remove(old)
+    assert board.entries() == [new]
+    board.handle_remove(new)
+    board.handle_remove(new)
+    assert board.entries() == []
+    assert not board.has_destinations("db")
+
+
+def test_a_removed_destination_is_not_reached() -> None:
+    board: Switchboard[str] = Switchboard()
+    offer(board, "near")
+    board.handle_remove(offer(board, "far"))
+    assert reached(board, {"near": 0.005}) == ["near"]
+
+
+def test_entries_are_ordered_by_endpoint_role_and_key() -> None:
+    board: Switchboard[str] = Switchboard()
+    board.handle_register("web", Role.SOURCE, "k1", "c1", "")
+    board.handle_register("db", Role.SOURCE, "k2", "c2", "")
+    board.handle_register("db", Role.DESTINATION, "k4", "c4", "")
+    board.handle_register("db", Role.DESTINATION, "k3", "c3", "dc=eu")
+    entries = board.entries()
+    assert [entry.certificate_key for entry in entries] == ["k3", "k4", "k2", "k1"]
+    assert entries[0].metadata == "dc=eu"
+
+
+def test_a_missing_destination_is_error_500() -> None:
+    assert destination_not_found() == Error(ErrorCode.DESTINATION_NOT_FOUND, "could not find destination")
+
+
+def test_error_501_lists_each_answered_failure_with_its_code() -> None:
+    failures = [Error(ErrorCode.DESTINATION_RELAY_ENCRYPTION_ERROR, "no common scheme"), Error(777, "busy")]
+    assert dial_failed_error(failures) == Error(
+        ErrorCode.DESTINATION_DIAL_FAILED, "could not dial destinations: [no common scheme (502) busy (777)]"
+    )
+
+
+def test_error_501_has_an_empty_list_when_nobody_answered() -> None:
+    assert dial_failed_error([]).message == "could not dial destinations: []"
+
+
+def test_error_501_stays_small_whatever_destinations_answer() -> None:
+    failures = [Error(ErrorCode.UNKNOWN, "x" * 1_000_000)] * (LISTED_FAILURES + 3)
+    message = dial_failed_error(failures).message
+    assert len(message) < LISTED_FAILURES * (LISTED_TEXT_CHARACTERS + 10) + 100
+    assert message.endswith(" and 3 more]")
