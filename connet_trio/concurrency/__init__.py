@@ -1,1 +1,22 @@
+"""Small tools for tasks: waiting, retrying, copying, counting."""
 
+from connet_trio.concurrency.backoff import Backoff
+from connet_trio.concurrency.byte_stream import AbortableStream, StreamBroken
+from connet_trio.concurrency.outage import Outage
+from connet_trio.concurrency.sessions import keep_session
+from connet_trio.concurrency.single_error import single_error
+from connet_trio.concurrency.splice import splice
+from connet_trio.concurrency.watched import Watched
+from connet_trio.concurrency.workload import Workload
+
+__all__ = [
+    "AbortableStream",
+    "Backoff",
+    "Outage",
+    "StreamBroken",
+    "Watched",
+    "Workload",
+    "keep_session",
+    "single_error",
+    "splice",
+]

@@ -1,0 +1,37 @@
+"""How long to wait before dialling again (protocol section 7.5)."""
+
+import random
+
+
+class Backoff:
+    """Delays that grow with luck while connections fail or die young (trap T19), so that many clients spread out."""
+
+    def __init__(
+        self, random: random.Random, *, first: float = 0.01, cap: float = 15.0, settled_after: float = 15.0
+    ) -> None:
+        """Start with the shortest delay.
+
+        Args:
+          random: luck for the jitter.
+          first: the shortest delay, in seconds.
+          cap: the longest delay, in seconds.
+          settled_after: the uptime, in seconds, that earns the shortest delay again.
+        """
+        self._random = random
+        self._first = first
+        self._cap = cap
+        self._settled_after = settled_after
+        self._previous: float | None = None
+
+    def next_delay(self, uptime: float) -> float:
+        """Seconds to wait now.
+
+        Args:
+          uptime: how long the connection that is gone had worked, in seconds; 0 when it was never made.
+        """
+        if self._previous is None or uptime >= self._settled_after:
+            self._previous = self._first
+        else:
+            jitter = self._random.uniform(0.0, 3.0 * self._previous - self._first)
+            self._previous = min(self._cap, self._first + jitter)
+        return self._previous

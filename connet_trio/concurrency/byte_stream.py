@@ -1,0 +1,29 @@
+"""A byte stream whose two directions can each be abandoned, which `trio.abc.HalfCloseableStream` cannot say."""
+
+from abc import abstractmethod
+
+import trio
+
+
+class StreamBroken(trio.BrokenResourceError):
+    """The other side abandoned this direction of the stream; `code` is what it gave as reason, 0 for none."""
+
+    def __init__(self, message: str, *, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class AbortableStream(trio.abc.HalfCloseableStream):
+    """What `splice` joins: QUIC streams, and others that can play the part."""
+
+    @abstractmethod
+    def reset(self, code: int = 0) -> None:
+        """Abandon sending: the other side must not take what it has for the whole."""
+
+    @abstractmethod
+    def stop(self, code: int = 0) -> None:
+        """Abandon receiving: the other side need not send any more."""
+
+    @abstractmethod
+    async def wait_stopped(self) -> int:
+        """Wait until the other side has abandoned receiving, or is gone; returns its code."""

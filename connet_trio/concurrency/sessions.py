@@ -1,0 +1,48 @@
+"""The one retry loop: a session is made, lost, and made again, for ever."""
+
+from collections.abc import Awaitable, Callable
+from typing import NoReturn
+
+import trio
+
+from connet_trio.concurrency.backoff import Backoff
+from connet_trio.errors import ConnetError, PathLost
+
+RunSession = Callable[[Callable[[], None]], Awaitable[None]]
+"""Makes a session, calls its argument once it works, and ends by an error of ours or by returning when it is lost."""
+
+Report = Callable[[ConnetError, float], None]
+"""Told why a session ended, or never began, and the seconds until the next attempt. May raise to give up."""
+
+
+async def keep_session(run_session: RunSession, backoff: Backoff, report: Report) -> NoReturn:
+    """Hold one session, making it again whenever it is lost; a short life earns a longer wait (trap T19)."""
+    while True:
+        attempt = _Attempt()
+        try:
+            await run_session(attempt.up)
+            error: ConnetError = PathLost("the session ended")
+        except* ConnetError as group:
+            error = _first(group)
+        delay = backoff.next_delay(attempt.uptime())
+        report(error, delay)
+        await trio.sleep(delay)
+
+
+class _Attempt:
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def up(self) -> None:
+        self._since = trio.current_time()
+
+    def uptime(self) -> float:
+        return 0.0 if self._since is None else trio.current_time() - self._since
+
+
+def _first(group: BaseExceptionGroup[ConnetError]) -> ConnetError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, ConnetError)
+    return error
