@@ -1,1 +1,37 @@
+"""QUIC on trio: a transport for each UDP socket, its connections, their streams, and records over them."""
 
+from connet_trio.quic.connection import Connection
+from connet_trio.quic.handshake import Answer, ClientTrust, Dialing, Listening, any_client
+from connet_trio.quic.limits import UNAUTHENTICATED_WINDOWS, WINDOWS, Windows
+from connet_trio.quic.network_path import Datagram, DatagramSocket, NetworkPath
+from connet_trio.quic.open_socket import open_udp_socket
+from connet_trio.quic.record_stream import RecordStream
+from connet_trio.quic.serving import Faults, serve_connections
+from connet_trio.quic.stream import Stream
+from connet_trio.quic.surroundings import Surroundings
+from connet_trio.quic.system_roots import load_system_roots
+from connet_trio.quic.transport import Transport, open_transport
+
+__all__ = [
+    "UNAUTHENTICATED_WINDOWS",
+    "WINDOWS",
+    "Answer",
+    "ClientTrust",
+    "Connection",
+    "Datagram",
+    "DatagramSocket",
+    "Dialing",
+    "Faults",
+    "Listening",
+    "NetworkPath",
+    "RecordStream",
+    "Stream",
+    "Surroundings",
+    "Transport",
+    "Windows",
+    "any_client",
+    "load_system_roots",
+    "open_transport",
+    "open_udp_socket",
+    "serve_connections",
+]

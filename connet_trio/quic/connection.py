@@ -1,0 +1,323 @@
+"""A QUIC connection as trio tasks see it: streams to open and accept, an end to wait for.
+
+The transport owns the datagrams and the time (`transport.py`); tasks only change the core and mark the connection.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import trio
+from aioquic.quic import events
+
+from connet_trio.errors import PathLost
+from connet_trio.quic.core import STATELESS_RESET_REASON, Core
+from connet_trio.quic.limits import KEEPALIVE_SECONDS, STREAMS_ALLOWED, WINDOWS, Windows
+from connet_trio.quic.network_path import Datagram
+from connet_trio.quic.stream import SEND_LOW_BYTES, Stream
+from connet_trio.records.model import AddressPort
+
+logger = logging.getLogger(__name__)
+
+IDLE_REASON = "Idle timeout"  # aioquic's own words
+ENGINE_FAULTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BufferError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a defect in the engine raises on a peer's bytes; it costs that connection, never the transport."""
+
+
+class Router(Protocol):
+    """What a connection needs of its transport."""
+
+    def mark(self, connection: "Connection") -> None:
+        """The connection may have something to send."""
+
+    def route(self, connection_id: bytes, connection: "Connection") -> None:
+        """Datagrams for this connection ID go to the connection."""
+
+    def unroute(self, connection_id: bytes) -> None:
+        """They no longer do."""
+
+    def route_resets(self, tokens: frozenset[bytes], connection: "Connection") -> None:
+        """A stateless reset with one of these tokens, and no other, ends the connection."""
+
+
+class Connection:
+    """One connection of a `Transport`. Ends once; `lost` then says how, and every stream with it."""
+
+    def __init__(self, core: Core, router: Router, *, remote_address: AddressPort, now: float) -> None:
+        self.core = core
+        self.dialled = core.configuration.is_client
+        self.remote_address = remote_address
+        self.lost: PathLost | None = None
+        self.blocked: dict[int, Stream] = {}
+        self.delivering: dict[int, Stream] = {}
+        self._router = router
+        self._streams: dict[int, Stream] = {}
+        self._accepted, self._to_accept = trio.open_memory_channel[Stream](STREAMS_ALLOWED)
+        self._credit = trio.Event()
+        self._established = trio.Event()
+        self._closed = trio.Event()
+        self._last_heard = now
+        self._pinged = False
+        self.bytes_received = 0
+        self.bytes_sent = 0
+
+    # --- for everybody
+
+    @property
+    def alpn(self) -> str:
+        """The protocol name both sides agreed on."""
+        return self.core.tls.alpn_negotiated or ""
+
+    @property
+    def peer_certificate(self) -> bytes | None:
+        """The other side's leaf (DER), if it showed one."""
+        return self.core.peer_certificate
+
+    @property
+    def smoothed_rtt(self) -> float:
+        """Round trip time in seconds."""
+        return self.core.smoothed_rtt
+
+    async def open_stream(self) -> Stream:
+        """A new stream, once the peer allows one more. The peer learns of it with its first byte.
+
+        Raises:
+          PathLost: the connection is over.
+        """
+        await trio.lowlevel.checkpoint()
+        while True:
+            self._raise_if_lost()
+            stream_id = self.core.open_stream_id()
+            if stream_id is not None:
+                stream = self._streams[stream_id] = Stream(self, stream_id)
+                return stream
+            self._credit = trio.Event()
+            await self._credit.wait()
+
+    async def accept_stream(self) -> Stream:
+        """The next stream the peer opens.
+
+        Raises:
+          PathLost: the connection is over.
+        """
+        try:
+            return await self._to_accept.receive()
+        except trio.EndOfChannel:
+            assert self.lost is not None
+            raise self.lost from None
+
+    def raise_windows(self, windows: Windows = WINDOWS) -> None:
+        """Grant full credit to a peer that has authenticated."""
+        self.core.raise_windows(windows)
+        self._router.mark(self)
+
+    def close(self, code: int, reason: str) -> None:
+        """End the connection, telling the peer an application code and a text."""
+        if self.lost is None:
+            self.core.close(error_code=code, reason_phrase=reason)
+            self._end(PathLost(f"closed by this side: {reason}", code=code))
+            self._router.mark(self)
+
+    def refuse(self) -> None:
+        """Turn away a dialer whose handshake is done: nobody accepts it in time."""
+        self.core.refuse()
+        self.process_events()
+        self._router.mark(self)
+
+    async def wait_closed(self) -> PathLost:
+        """Wait for the end, whoever brings it, and say how it came."""
+        await self._closed.wait()
+        assert self.lost is not None
+        return self.lost
+
+    @property
+    def is_closed(self) -> bool:
+        return self.lost is not None
+
+    async def wait_handshake(self) -> None:
+        """Wait until the handshake is over, well (`lost` is None) or badly."""
+        await self._established.wait()
+
+    # --- for streams
+
+    def write(self, stream_id: int, data: bytes | memoryview, *, fin: bool = False) -> None:
+        """Append to a stream; the caller has seen that it may."""
+        if self.lost is None and self.core.is_open(stream_id):
+            self.core.send_stream_data(stream_id, data, end_stream=fin)  # type: ignore[arg-type]  # it copies
+            self.bytes_sent += len(data)
+            self._router.mark(self)
+
+    def reset_stream(self, stream_id: int, code: int) -> None:
+        """Abandon the sending direction of a stream."""
+        self.blocked.pop(stream_id, None)
+        if self.lost is None:
+            self.core.reset(stream_id, code)
+            self._router.mark(self)
+
+    def stop_stream(self, stream_id: int, code: int) -> None:
+        """Abandon the receiving direction of a stream."""
+        if self.lost is None:
+            self.core.stop(stream_id, code)
+            self.core.release(stream_id)
+            self._router.mark(self)
+
+    def consume(self, stream_id: int, count: int) -> None:
+        """The application took `count` bytes off a stream."""
+        if self.lost is None and self.core.consume(stream_id, count):
+            self._router.mark(self)
+
+    # --- for the transport
+
+    def receive_batch(self, datagrams: Sequence[Datagram], now: float) -> None:
+        """Feed datagrams; a defect of the engine ends this connection alone."""
+        self._last_heard, self._pinged = now, False
+        self._guarded(lambda: self.core.receive_batch(datagrams, now))
+        self.process_events()
+
+    def fire_timers(self, now: float) -> None:
+        """Run timers that are due, the keepalive's among them."""
+        self._guarded(lambda: self.core.fire_timers(now))
+        if self.lost is None and not self._pinged and now >= self._keepalive_at():
+            self._pinged = True
+            self.core.ping()
+        self.process_events()
+
+    def collect(self, now: float) -> list[Datagram]:
+        """Datagrams to send now."""
+        datagrams: list[Datagram] = []
+
+        def collect() -> None:
+            datagrams.extend(self.core.collect(now))
+
+        self._guarded(collect)
+        self.process_events()  # new connection IDs are announced while packets are built
+        for stream_id in self.core.take_discarded():
+            self._streams.pop(stream_id, None)
+            self.blocked.pop(stream_id, None)
+        return datagrams
+
+    def next_deadline(self) -> float:
+        """When `fire_timers` is due, `inf` when never again."""
+        deadline = self.core.next_deadline()
+        if deadline is None:
+            return math.inf
+        if self.lost is None and not self._pinged and self.core.handshake_complete:
+            return min(deadline, self._keepalive_at())
+        return deadline
+
+    def abandon(self, reason: str) -> None:
+        """End without a word to the peer."""
+        self.core.abandon(reason)
+        self.process_events()
+
+    def handle_stateless_reset(self) -> None:
+        """The peer said that it has forgotten this connection."""
+        self.core.handle_stateless_reset()
+        self.process_events()
+
+    def process_events(self) -> None:
+        """Carry what the engine reports to streams and waiters."""
+        while (event := self.core.next_event()) is not None:
+            self._handle_event(event)
+        if self.lost is None and self.core.ending is not None:
+            self._end(_loss(self.core.ending, by_peer=self.core.ended_by_peer))
+        if self.blocked or self.delivering:
+            self._wake_senders()
+        if self.core.stream_credit_changed:
+            self.core.stream_credit_changed = False
+            self._credit.set()
+        if self.core.reset_tokens_changed:
+            self._router.route_resets(self.core.reset_tokens(), self)
+
+    def _keepalive_at(self) -> float:
+        interval = min(KEEPALIVE_SECONDS, self.core.idle_timeout / 2)
+        return self._last_heard + max(interval, 1.5 * self.core.probe_timeout)
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except ENGINE_FAULTS:
+            logger.exception(
+                "QUIC engine failed on a connection, which is closed", extra={"remote": str(self.remote_address)}
+            )
+            self.core.abandon("internal error")
+
+    def _handle_event(self, event: events.QuicEvent) -> None:
+        match event:
+            case events.StreamDataReceived():
+                self.bytes_received += len(event.data)
+                stream = self._stream(event.stream_id)
+                if not stream.handle_data(event.data, fin=event.end_stream):
+                    self.core.release(event.stream_id)
+            case events.StreamReset():
+                self.core.release(event.stream_id)
+                self._stream(event.stream_id).handle_reset(event.error_code)
+            case events.StopSendingReceived():
+                self._stream(event.stream_id).handle_stop(event.error_code)
+            case events.ConnectionIdIssued():
+                self._router.route(event.connection_id, self)
+            case events.ConnectionIdRetired():
+                self._router.unroute(event.connection_id)
+            case events.HandshakeCompleted():
+                self._established.set()
+            case _:
+                pass  # pings acknowledged, protocol negotiated, the end (seen earlier): nothing to carry
+
+    def _stream(self, stream_id: int) -> Stream:
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            stream = self._streams[stream_id] = Stream(self, stream_id)
+            try:
+                self._accepted.send_nowait(stream)
+            except trio.WouldBlock:
+                # only a peer that ends streams before anybody accepted them gets past its stream credit
+                stream.abort()
+        return stream
+
+    def _wake_senders(self) -> None:
+        for stream in [s for s in self.blocked.values() if self.core.send_backlog(s.id) <= SEND_LOW_BYTES]:
+            del self.blocked[stream.id]
+            stream.handle_room()
+        for stream in [s for s in self.delivering.values() if self.core.is_delivered(s.id)]:
+            del self.delivering[stream.id]
+            stream.handle_delivered()
+
+    def _raise_if_lost(self) -> None:
+        if self.lost is not None:
+            raise self.lost
+
+    def _end(self, lost: PathLost) -> None:
+        if self.lost is not None:
+            return
+        self.lost = lost
+        for stream in self._streams.values():
+            stream.handle_lost()
+        self.blocked.clear()
+        self.delivering.clear()
+        self._accepted.close()
+        self._established.set()
+        self._credit.set()
+        self._closed.set()
+
+
+def _loss(event: events.ConnectionTerminated, *, by_peer: bool) -> PathLost:
+    if event.frame_type is None and by_peer:
+        text = f"closed by the peer: {event.reason_phrase} ({event.error_code})"
+        return PathLost(text, code=event.error_code, reason=event.reason_phrase)
+    if event.reason_phrase == STATELESS_RESET_REASON:
+        return PathLost("the peer has restarted and forgotten the connection (stateless reset)")
+    if event.reason_phrase == IDLE_REASON:
+        return PathLost("no sign of life from the peer")
+    side = "the peer" if by_peer else "this side"
+    text = f"{side} ended the connection: {event.reason_phrase or 'no reason given'} (QUIC error {event.error_code:#x})"
+    return PathLost(text, quic_error=event.error_code)

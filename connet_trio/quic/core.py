@@ -1,0 +1,531 @@
+"""Our subclass of aioquic's connection: the only module that touches its private names.
+
+What stock aioquic lacks and a relay needs: client certificates that are required and judged, a certificate chosen by
+server name, credit that follows consumption instead of arrival, a look at the send backlog, stateless resets sent and
+detected, keepalives, key updates, and a close that is repeated. `tests/quic/test_core_contract.py` pins every private
+name used here, so that a release of aioquic which moves one fails loudly.
+"""
+
+import hashlib
+import hmac
+import ssl
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from aioquic import tls
+from aioquic.buffer import Buffer  # type: ignore[attr-defined]
+from aioquic.quic import connection as aioquic_connection
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection, QuicConnectionError, QuicConnectionState
+from aioquic.quic.events import ConnectionTerminated
+from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicProtocolVersion
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from connet_trio.errors import CertificateRejected
+from connet_trio.quic.handshake import Answer, Dialing, Listening
+from connet_trio.quic.limits import (
+    CONNECTION_ID_BYTES,
+    HANDSHAKE_IDLE_SECONDS,
+    IDLE_TIMEOUT_SECONDS,
+    KEY_UPDATE_PACKETS,
+    MAX_DATAGRAM_BYTES,
+    RESET_TOKEN_BYTES,
+    SMALLEST_IDLE_TIMEOUT_SECONDS,
+    STREAMS_ALLOWED,
+    Windows,
+)
+from connet_trio.quic.network_path import Datagram, NetworkPath
+from connet_trio.quic.pacing import BurstPacer
+
+STATELESS_RESET_REASON = "stateless reset"
+PING_PADDING_BYTES = 24
+"""Makes a keepalive longer than 43 bytes, so that a peer that restarted can answer it with a stateless reset."""
+CLOSE_REPEATS = 8
+"""How often a close is repeated to a peer that goes on talking, at its 1st, 2nd, 4th… datagram."""
+
+
+class AlertCertificateRequired(tls.Alert):
+    """The dialer showed no certificate."""
+
+    description = tls.AlertDescription.certificate_required
+
+
+class AlertUnknownCa(tls.Alert):
+    """The dialer's certificate is not expected (alert 48, as the original answers)."""
+
+    description = tls.AlertDescription.unknown_ca
+
+
+class SilentLogger:
+    """Takes the place of aioquic's logger: a library in somebody's program prints nothing, and formatting costs."""
+
+    def debug(self, message: object, *arguments: object) -> None:
+        pass
+
+    info = warning = error = debug
+
+
+class TlsContext(tls.Context):
+    """aioquic's TLS with the decisions of `handshake.py`. Swapped in by class: the layout is the same."""
+
+    core: "Core"
+
+    def _server_handle_hello(self, input_buf: Buffer, initial_buf: Buffer, handshake_buf: Buffer) -> None:
+        # `Buffer.data` is what precedes the cursor: the whole message is a slice
+        hello = tls.pull_client_hello(Buffer(data=input_buf.data_slice(0, input_buf.capacity)))
+        answer = self.core.choose_answer(hello.server_name)
+        self.certificate, *self.certificate_chain = map(x509.load_der_x509_certificate, answer.credential.chain)
+        self.certificate_private_key = answer.credential.private_key
+        self._alpn_protocols = list(answer.alpns)
+        self._request_client_certificate = answer.client_trust is not None
+        if not hello.alpn_protocols:
+            raise tls.AlertNoApplicationProtocol("no protocol name offered")
+        super()._server_handle_hello(input_buf, initial_buf, handshake_buf)
+
+    def _server_handle_certificate(self, input_buf: Buffer) -> None:
+        super()._server_handle_certificate(input_buf)
+        if self._peer_certificate is None:  # an empty Certificate message, which aioquic takes for an anonymous client
+            raise AlertCertificateRequired("a client certificate is required")
+
+    def _server_handle_certificate_verify(self, input_buf: Buffer) -> None:
+        super()._server_handle_certificate_verify(input_buf)  # proves possession of the key, nothing more
+        try:
+            self.core.judge_client(encode_certificate(self._peer_certificate))
+        except CertificateRejected as exc:
+            raise AlertUnknownCa(str(exc)) from exc
+
+    def _client_handle_certificate_verify(self, input_buf: Buffer) -> None:
+        super()._client_handle_certificate_verify(input_buf)
+        chain = [self._peer_certificate, *self._peer_certificate_chain]
+        try:
+            self.core.judge_server([encode_certificate(certificate) for certificate in chain])
+        except CertificateRejected as exc:
+            raise tls.AlertBadCertificate(str(exc)) from exc
+
+
+class StreamTable(dict[int, Any]):
+    """aioquic's table of streams, with two habits added.
+
+    `values()` serves one caller, the loop that writes stream credit into every packet: it sees only streams whose
+    credit changed, or each packet would cost a turn for every open stream. `pop()` notes what was discarded.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.credited: dict[int, Any] = {}
+        self.discarded: list[int] = []
+
+    def values(self) -> Any:
+        """Streams whose credit is to be written; each leaves the set once it has been."""
+        return list(self.credited.values())
+
+    def pop(self, stream_id: int, *default: Any) -> Any:
+        """Forget a stream that has finished both ways."""
+        self.discarded.append(stream_id)
+        self.credited.pop(stream_id, None)
+        return super().pop(stream_id, *default)
+
+
+def encode_certificate(certificate: x509.Certificate | None) -> bytes:
+    """DER of a certificate TLS has accepted the shape of."""
+    assert certificate is not None
+    return certificate.public_bytes(Encoding.DER)
+
+
+def reset_token(key: bytes, connection_id: bytes) -> bytes:
+    """The stateless reset token of a connection ID (section 2.1, the original's derivation)."""
+    return hmac.digest(key, connection_id, hashlib.sha256)[:RESET_TOKEN_BYTES]
+
+
+class Core(QuicConnection):
+    """One QUIC connection, sans-IO: datagrams, the time and calls in; datagrams and events out."""
+
+    def __init__(
+        self,
+        *,
+        dialing: Dialing | None = None,
+        listening: Listening | None = None,
+        original_destination_id: bytes | None = None,
+        reset_key: bytes | None,
+        wall_now: float,
+        refused: bool = False,
+    ) -> None:
+        """Exactly one of `dialing` and `listening` is given; `wall_now` (Unix seconds) is for certificates."""
+        role: Dialing | Listening | None = dialing or listening
+        assert role is not None
+        self._dialing, self._listening = dialing, listening
+        self._answer: Answer | None = None
+        self._refused = refused
+        self._reset_key, self._wall_now = reset_key, wall_now
+        self.windows: Windows = role.windows
+        super().__init__(
+            configuration=_configuration(dialing, role.windows),
+            original_destination_connection_id=original_destination_id,
+        )
+        self._logger = self._loss._logger = SilentLogger()  # type: ignore[assignment]
+        self._loss._pacer = BurstPacer(max_datagram_size=self._max_datagram_size)
+        self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = STREAMS_ALLOWED
+        self._local_max_streams_uni.value = self._local_max_streams_uni.sent = 0
+        self._streams = self._stream_table = StreamTable()
+        self._consumed = 0
+        self._stream_consumed: dict[int, int] = {}
+        self._next_key_update = KEY_UPDATE_PACKETS
+        self._close_datagrams: list[Datagram] = []
+        self._closing_heard = 0
+        self.rejection: CertificateRejected | None = None
+        """Why we refused the other side's certificate."""
+        self.reset_tokens_changed = False
+        """The set of tokens that would reset us is new; cleared by whoever reads `reset_tokens`."""
+        self.stream_credit_changed = False
+        """The peer allows more streams; cleared by whoever tells those that wait for it."""
+        if reset_key is not None and not self._is_client:
+            self._host_cids[0].stateless_reset_token = reset_token(reset_key, self.host_cid)
+
+    # --- handshake
+
+    def _initialize(self, peer_cid: bytes) -> None:
+        super()._initialize(peer_cid)
+        context = self.tls
+        context.__class__ = TlsContext
+        assert isinstance(context, TlsContext)
+        context.core = self
+        # one key share instead of four: 40 % of a dialer's handshake; the original takes X25519 (trap T7)
+        context._supported_groups = [tls.Group.X25519] if self._is_client else [tls.Group.X25519, tls.Group.SECP256R1]
+
+    def choose_answer(self, server_name: str | None) -> Answer:
+        """Pick certificate, protocols and trust for a ClientHello."""
+        assert self._listening is not None
+        if self._refused:
+            raise QuicConnectionError(QuicErrorCode.CONNECTION_REFUSED, QuicFrameType.CRYPTO, "connection refused")
+        self._answer = self._listening.choose(server_name)
+        if self._answer is None:
+            raise tls.AlertInternalError("no such server name")  # alert 80, as the original answers
+        return self._answer
+
+    def judge_client(self, leaf: bytes) -> None:
+        """Judge a dialer's certificate, whose key it has proved to hold."""
+        assert self._answer is not None
+        assert self._answer.client_trust is not None
+        try:
+            self._answer.client_trust(leaf, self._wall_now)
+        except CertificateRejected as exc:
+            self.rejection = exc
+            raise
+
+    def judge_server(self, chain: Sequence[bytes]) -> None:
+        """Judge a listener's certificate, whose key it has proved to hold."""
+        assert self._dialing is not None
+        try:
+            self._dialing.trust.check(chain, self._wall_now)
+        except CertificateRejected as exc:
+            self.rejection = exc
+            raise
+
+    @property
+    def handshake_complete(self) -> bool:
+        return bool(self._handshake_complete)
+
+    @property
+    def peer_certificate(self) -> bytes | None:
+        """The other side's leaf (DER), if it showed one."""
+        leaf = self.tls._peer_certificate
+        return None if leaf is None else encode_certificate(leaf)
+
+    # --- time
+
+    def _idle_timeout(self) -> float:
+        probe_timeouts = 3 * self._loss.get_probe_timeout()
+        if not self._handshake_complete:
+            idle = HANDSHAKE_IDLE_SECONDS if self._dialing is None else self._dialing.handshake_idle_seconds
+            return max(idle, probe_timeouts)
+        return max(self.idle_timeout, probe_timeouts)
+
+    @property
+    def idle_timeout(self) -> float:
+        """Seconds of silence after which both sides give the connection up."""
+        asked = self._remote_max_idle_timeout
+        return (
+            IDLE_TIMEOUT_SECONDS
+            if asked is None
+            else min(IDLE_TIMEOUT_SECONDS, max(asked, SMALLEST_IDLE_TIMEOUT_SECONDS))
+        )
+
+    @property
+    def probe_timeout(self) -> float:
+        """Seconds after which an unanswered packet is probed for (PTO, RFC 9002 section 6.2)."""
+        return float(self._loss.get_probe_timeout())
+
+    @property
+    def smoothed_rtt(self) -> float:
+        """Seconds; the initial guess until there is a sample."""
+        return float(self._loss._rtt_smoothed) if self._loss._rtt_initialized else self._configuration.initial_rtt
+
+    def next_deadline(self) -> float | None:
+        """When `fire_timers` is due, None when the connection is over or has not begun."""
+        if self._close_at is None:
+            return None
+        at: float | None = self.get_timer()
+        return at
+
+    def fire_timers(self, now: float) -> None:
+        """Run what is due; harmless when nothing is."""
+        deadline = self.next_deadline()
+        if deadline is not None and deadline <= now:
+            self.handle_timer(now)
+
+    # --- datagrams
+
+    def receive_batch(self, datagrams: Iterable[Datagram], now: float) -> None:
+        """Take datagrams addressed to this connection."""
+        for data, path in datagrams:
+            self.receive_datagram(data, self._known_path(path), now)
+            if self._state is QuicConnectionState.CLOSING:
+                self._closing_heard += 1
+
+    def _known_path(self, path: NetworkPath) -> NetworkPath:
+        # A dialer knows only the remote address until an answer shows the local one; to aioquic that is another path.
+        if self._is_client and self._network_paths and self._network_paths[0].addr.remote == path.remote:
+            dialled: NetworkPath = self._network_paths[0].addr
+            return dialled
+        return path
+
+    def collect(self, now: float) -> list[Datagram]:
+        """Datagrams to send now, at most one burst; `next_deadline() <= now` afterwards means there is more."""
+        if self._state in aioquic_connection.END_STATES:
+            return self._repeat_close()
+        if not self._network_paths:
+            return []
+        if self._handshake_confirmed and self._packet_number >= self._next_key_update:
+            self._next_key_update = self._packet_number + KEY_UPDATE_PACKETS
+            self.request_key_update()
+        closing = self._close_pending
+        datagrams: list[Datagram] = self.datagrams_to_send(now)
+        if closing:
+            self._close_datagrams = datagrams
+        return datagrams
+
+    def _repeat_close(self) -> list[Datagram]:
+        heard = self._closing_heard
+        if self._close_datagrams and heard & (heard - 1) == 0 and 0 < heard < 1 << CLOSE_REPEATS:
+            return self._close_datagrams
+        return []
+
+    @property
+    def ending(self) -> ConnectionTerminated | None:
+        """How the connection ends, as soon as that is known; aioquic reports it three PTO later."""
+        event: ConnectionTerminated | None = self._close_event
+        return event
+
+    @property
+    def ended_by_peer(self) -> bool:
+        """Whether the peer sent the close."""
+        return self._state is QuicConnectionState.DRAINING
+
+    def refuse(self) -> None:
+        """Tell a dialer that there is no room (section 2.1, accept queue)."""
+        self.close(QuicErrorCode.CONNECTION_REFUSED, QuicFrameType.PADDING, "connection refused")
+
+    @property
+    def terminated(self) -> bool:
+        return self._state is QuicConnectionState.TERMINATED
+
+    # --- connection IDs and stateless resets
+
+    def _replenish_connection_ids(self) -> None:
+        known = len(self._host_cids)
+        super()._replenish_connection_ids()
+        if self._reset_key is not None:
+            for connection_id in self._host_cids[known:]:
+                connection_id.stateless_reset_token = reset_token(self._reset_key, connection_id.cid)
+        self.reset_tokens_changed = True  # the handshake is done: the peer's transport parameters may hold one
+
+    def _handle_new_connection_id_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
+        super()._handle_new_connection_id_frame(context, frame_type, buf)
+        self.reset_tokens_changed = True
+
+    def reset_tokens(self) -> frozenset[bytes]:
+        """Tokens with which the peer can say that it has forgotten this connection."""
+        self.reset_tokens_changed = False
+        known = (self._peer_cid, *self._peer_cid_available)
+        return frozenset(entry.stateless_reset_token for entry in known if entry.stateless_reset_token)
+
+    def handle_stateless_reset(self) -> None:
+        """The peer has forgotten this connection: end it without another word."""
+        if self._state not in aioquic_connection.END_STATES:
+            self._close_event = ConnectionTerminated(
+                error_code=QuicErrorCode.NO_ERROR,
+                frame_type=QuicFrameType.PADDING,
+                reason_phrase=STATELESS_RESET_REASON,
+            )
+            self._close_end()
+
+    def abandon(self, reason: str) -> None:
+        """End without telling the peer: the handshake took too long, or the engine failed."""
+        if not self.terminated:
+            self._close_event = ConnectionTerminated(
+                error_code=QuicErrorCode.INTERNAL_ERROR, frame_type=QuicFrameType.PADDING, reason_phrase=reason
+            )
+            self._close_pending = False
+            self._close_end()
+
+    # --- keepalive
+
+    def ping(self) -> None:
+        """Ask for a sign of life; answered by a PingAcknowledged event."""
+        self.send_ping(0)
+
+    def _write_ping_frame(self, builder: Any, uids: Any = (), comment: str = "") -> None:
+        super()._write_ping_frame(builder, uids, comment)
+        if uids:
+            buf = builder.start_frame(QuicFrameType.PADDING, capacity=PING_PADDING_BYTES)
+            buf.push_bytes(bytes(PING_PADDING_BYTES - 1))
+
+    # --- streams and credit
+
+    def _handle_max_streams_bidi_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
+        super()._handle_max_streams_bidi_frame(context, frame_type, buf)
+        self.stream_credit_changed = True
+
+    def open_stream_id(self) -> int | None:
+        """Make a stream of ours, or None while the peer allows no more. Invisible to the peer until its first byte."""
+        stream_id: int = self._local_next_stream_id_bidi
+        if not self._handshake_complete or stream_id // 4 >= self._remote_max_streams_bidi:
+            return None
+        self.send_stream_data(stream_id, b"")
+        self._tell_credit(self._streams[stream_id])
+        return stream_id
+
+    def is_open(self, stream_id: int) -> bool:
+        """Whether the stream has not finished both ways."""
+        return stream_id in self._streams
+
+    def take_discarded(self) -> list[int]:
+        """Streams that have finished both ways since the last call."""
+        discarded, self._stream_table.discarded = self._stream_table.discarded, []
+        for stream_id in discarded:
+            self._stream_consumed.pop(stream_id, None)
+        return discarded
+
+    def send_backlog(self, stream_id: int) -> int:
+        """Bytes written and not yet acknowledged: what the engine holds in memory."""
+        stream = self._streams.get(stream_id)
+        return 0 if stream is None else stream.sender._buffer_stop - stream.sender._buffer_start
+
+    def is_delivered(self, stream_id: int) -> bool:
+        """Whether the peer has acknowledged all that was sent, the end included."""
+        stream = self._streams.get(stream_id)
+        return stream is None or stream.sender.is_finished
+
+    def reset(self, stream_id: int, code: int) -> None:
+        """Abandon sending; what is unsent is dropped at once."""
+        stream = self._streams.get(stream_id)
+        if stream is not None and not stream.sender.is_finished:
+            stream.sender.reset(code)
+
+    def stop(self, stream_id: int, code: int) -> None:
+        """Ask the peer to send no more; a stream already read to its end is left alone."""
+        stream = self._streams.get(stream_id)
+        if stream is not None and not stream.receiver.is_finished:
+            stream.receiver.stop(code)
+
+    def consume(self, stream_id: int, count: int) -> bool:
+        """The application took `count` bytes: grant that many more. True when credit is worth a packet now."""
+        self._consumed += count
+        due = self._consumed + self.windows.connection - self._local_max_data.value >= self.windows.connection // 4
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return due
+        consumed = self._stream_consumed[stream_id] = self._stream_consumed.get(stream_id, 0) + count
+        credit = consumed + self.windows.stream
+        if not stream.receiver.is_finished and credit - stream.max_stream_data_local >= self.windows.stream // 4:
+            stream.max_stream_data_local = credit
+            self._stream_table.credited[stream_id] = stream
+            return True
+        return due
+
+    def release(self, stream_id: int) -> bool:
+        """Nobody will read this stream again: give all it has received back to the connection's window.
+
+        Without it every abandoned stream shrinks the window for good, and the connection stalls after a few.
+        """
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return False
+        unread = stream.receiver.highest_offset - self._stream_consumed.get(stream_id, 0)
+        return unread > 0 and self.consume(stream_id, unread)
+
+    def raise_windows(self, windows: Windows) -> None:
+        """Grant a peer that has proved who it is the credit of a friend; streams get theirs as they are read."""
+        self.windows = windows
+        self._local_max_stream_data_bidi_remote = windows.stream
+        self._local_max_stream_data_bidi_local = windows.stream
+
+    def _get_or_create_stream(self, frame_type: int, stream_id: int) -> Any:
+        opened = self._local_max_streams_bidi.used
+        stream = super()._get_or_create_stream(frame_type, stream_id)
+        for index in range(opened, self._local_max_streams_bidi.used):
+            self._tell_credit(self._streams[index * 4 + stream_id % 4])
+        return stream
+
+    def _tell_credit(self, stream: Any) -> None:
+        # Windows raised after the handshake: the peer still believes in those of our transport parameters.
+        stream.max_stream_data_local_sent = self._configuration.max_stream_data
+        if stream.max_stream_data_local != stream.max_stream_data_local_sent:
+            self._stream_table.credited[stream.stream_id] = stream
+
+    def _write_connection_limits(self, builder: Any, space: Any) -> None:
+        limit = self._local_max_data
+        credit = self._consumed + self.windows.connection
+        if credit - limit.value >= self.windows.connection // 4:
+            limit.value = credit
+        used, limit.used = limit.used, 0  # super() doubles the window once half of it has arrived
+        try:
+            super()._write_connection_limits(builder, space)
+        finally:
+            limit.used = used
+
+    def _write_stream_limits(self, builder: Any, space: Any, stream: Any) -> None:
+        if not stream.receiver.is_finished and stream.max_stream_data_local_sent != stream.max_stream_data_local:
+            highest, stream.receiver.highest_offset = stream.receiver.highest_offset, 0  # as above
+            try:
+                super()._write_stream_limits(builder, space, stream)  # raises when the packet is full
+            finally:
+                stream.receiver.highest_offset = highest
+        self._stream_table.credited.pop(stream.stream_id, None)
+
+    def _on_max_stream_data_delivery(self, delivery: Any, stream: Any) -> None:
+        super()._on_max_stream_data_delivery(delivery, stream)
+        if stream.max_stream_data_local_sent != stream.max_stream_data_local and self.is_open(stream.stream_id):
+            self._stream_table.credited[stream.stream_id] = stream
+
+
+def _configuration(dialing: Dialing | None, windows: Windows) -> QuicConfiguration:
+    configuration = QuicConfiguration(
+        is_client=dialing is not None,
+        alpn_protocols=list(dialing.alpns) if dialing is not None else None,
+        # hardware makes AES-128 the cheapest; aioquic's own order begins with AES-256
+        cipher_suites=[
+            tls.CipherSuite.AES_128_GCM_SHA256,
+            tls.CipherSuite.AES_256_GCM_SHA384,
+            tls.CipherSuite.CHACHA20_POLY1305_SHA256,
+        ],
+        connection_id_length=CONNECTION_ID_BYTES,
+        congestion_control_algorithm="cubic",
+        idle_timeout=IDLE_TIMEOUT_SECONDS,
+        max_data=windows.connection,
+        max_datagram_size=MAX_DATAGRAM_BYTES,
+        max_stream_data=windows.stream,
+        supported_versions=[QuicProtocolVersion.VERSION_1],
+        verify_mode=ssl.CERT_NONE,  # `judge_server` judges
+    )
+    if dialing is None:
+        # aioquic wants some at construction; `TlsContext` sets the real ones once it has seen the server name
+        configuration.certificate = configuration.private_key = "chosen by server name"
+        return configuration
+    configuration.server_name = dialing.server_name
+    if dialing.credential is not None:
+        leaf, *rest = map(x509.load_der_x509_certificate, dialing.credential.chain)
+        configuration.certificate, configuration.certificate_chain = leaf, rest
+        configuration.private_key = dialing.credential.private_key
+    return configuration

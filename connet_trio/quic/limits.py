@@ -1,0 +1,40 @@
+"""Constants of every QUIC connection we make (protocol section 2.1), with the reason where it is ours."""
+
+import attrs
+
+IDLE_TIMEOUT_SECONDS = 20.0
+"""Advertised; the smaller of both sides counts."""
+SMALLEST_IDLE_TIMEOUT_SECONDS = 5.0
+"""A peer that asks for less gets this."""
+HANDSHAKE_IDLE_SECONDS = 5.0
+"""Silence that ends a handshake; a dialer may be configured otherwise, a listener not."""
+KEEPALIVE_SECONDS = 10.0
+MAX_DATAGRAM_BYTES = 1200
+"""What every path carries; larger needs path MTU discovery."""
+CONNECTION_ID_BYTES = 8
+STREAMS_ALLOWED = 100
+"""Bidirectional streams a peer may have open; one more for each that fully completes."""
+ACCEPT_QUEUE = 32
+"""Connections whose handshake is done and that nobody has accepted; the next is refused."""
+KEY_UPDATE_PACKETS = 1 << 21
+"""Packets sent under one key; RFC 9001 section 6.6 allows AES-GCM 2^23, and aioquic never updates by itself."""
+SEND_HIGH_BYTES = 1 << 20
+"""Unacknowledged bytes of one stream at which its sender blocks; it goes on at half of that."""
+RESET_TOKEN_BYTES = 16
+SMALLEST_RESET_BYTES = 21
+"""RFC 9000 section 10.3: anything shorter is no stateless reset."""
+RESET_BYTES = 42
+"""Size of a stateless reset we send, as the original's; only in answer to something longer."""
+
+
+@attrs.frozen(kw_only=True)
+class Windows:
+    """Flow control credit in bytes. The connection's is what bounds memory; sixteen stalled streams fit into it."""
+
+    stream: int = 1 << 20
+    connection: int = 16 << 20
+
+
+WINDOWS = Windows()
+UNAUTHENTICATED_WINDOWS = Windows(stream=1 << 16, connection=1 << 16)
+"""What a listener grants a stranger; raised by `Connection.raise_windows` once it is known."""

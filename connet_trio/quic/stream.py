@@ -1,0 +1,291 @@
+"""One bidirectional QUIC stream as a trio stream, with backpressure both ways.
+
+Sending blocks while more than `SEND_HIGH_BYTES` are unacknowledged; receiving grants the peer credit only for what
+was taken, so an application that stops reading stops its peer. The two directions end independently:
+
+    sending    OPEN → FINISHED (send_eof) | RESET (reset, or the peer's STOP_SENDING) | LOST (connection over)
+    receiving  OPEN → ENDED (the peer's FIN, once read) | STOPPED (stop) | BROKEN (the peer's RESET_STREAM) | LOST
+"""
+
+import enum
+from collections import deque
+from typing import TYPE_CHECKING
+
+import trio
+
+from connet_trio.concurrency.byte_stream import AbortableStream, StreamBroken
+from connet_trio.quic.limits import SEND_HIGH_BYTES
+
+if TYPE_CHECKING:
+    from connet_trio.quic.connection import Connection
+
+SEND_LOW_BYTES = SEND_HIGH_BYTES // 2
+RECEIVE_BYTES = 1 << 18
+"""What `receive_some` returns at most unless asked otherwise."""
+
+
+class SendState(enum.Enum):
+    """Where the sending direction stands."""
+
+    OPEN = enum.auto()
+    FINISHED = enum.auto()
+    RESET = enum.auto()
+    STOPPED_BY_PEER = enum.auto()
+    LOST = enum.auto()
+
+
+class ReceiveState(enum.Enum):
+    """Where the receiving direction stands."""
+
+    OPEN = enum.auto()
+    ENDED = enum.auto()
+    STOPPED = enum.auto()
+    RESET_BY_PEER = enum.auto()
+    LOST = enum.auto()
+
+
+class Stream(AbortableStream):
+    """A stream of a `Connection`; made by `open_stream` and `accept_stream`.
+
+    Every method raises `trio.ClosedResourceError` after we ended that direction, `StreamBroken` after the peer did,
+    and `trio.BrokenResourceError` caused by a `PathLost` after the connection was lost.
+    """
+
+    def __init__(self, connection: "Connection", stream_id: int) -> None:
+        self.connection = connection
+        self.id = stream_id
+        self._send_state = SendState.OPEN
+        self._receive_state = ReceiveState.OPEN
+        self._code = 0
+        self._chunks: deque[bytes] = deque()
+        self._fin_received = False
+        self._readable = trio.Event()
+        self._writable: trio.Event | None = None
+        self._delivered = trio.Event()
+        self._stopped = trio.Event()
+        self._send_lock = trio.StrictFIFOLock()
+        self._receiving = False
+
+    def __repr__(self) -> str:
+        return f"<Stream {self.id}: sending {self._send_state.name}, receiving {self._receive_state.name}>"
+
+    # --- sending
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Hand `data` to the connection; blocks while too much is unacknowledged.
+
+        If cancelled, an unknown part of `data` was sent: reset the stream.
+        """
+        if self._send_lock.locked():
+            raise trio.BusyResourceError("another task is sending on this stream")
+        async with self._send_lock:
+            self._check_sending()
+            with memoryview(data) as view:
+                sent = 0
+                while sent < len(view):
+                    room = SEND_HIGH_BYTES - self.connection.core.send_backlog(self.id)
+                    if room <= 0:
+                        await self._wait_writable()
+                        continue
+                    self.connection.write(self.id, view[sent : sent + room])
+                    sent += room
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Return when `send_all` of a few bytes would not wait for acknowledgements."""
+        if self._send_lock.locked():
+            raise trio.BusyResourceError("another task is sending on this stream")
+        async with self._send_lock:
+            self._check_sending()
+            while self.connection.core.send_backlog(self.id) >= SEND_HIGH_BYTES:
+                await self._wait_writable()
+
+    async def send_eof(self) -> None:
+        """Send FIN after all that was sent; the receiving direction goes on."""
+        if self._send_lock.locked():
+            raise trio.BusyResourceError("another task is sending on this stream")
+        async with self._send_lock:
+            if self._send_state is not SendState.FINISHED:
+                self._check_sending()
+                self.finish()
+
+    def finish(self) -> None:
+        """`send_eof` without waiting: sends FIN, if this direction is still open."""
+        if self._send_state is SendState.OPEN:
+            self._send_state = SendState.FINISHED
+            self.connection.write(self.id, b"", fin=True)
+            self._wake_sender()
+
+    def reset(self, code: int = 0) -> None:
+        """Abandon sending with RESET_STREAM; what the peer has not acknowledged may never arrive.
+
+        After `send_eof` this does nothing: what was finished is delivered, or the connection is lost.
+        """
+        if self._send_state is SendState.OPEN:
+            self._send_state = SendState.RESET
+            self.connection.reset_stream(self.id, code)
+            self._wake_sender()
+
+    async def wait_delivered(self) -> None:
+        """Wait until the peer has acknowledged everything, the FIN included; call after `send_eof` or `finish`."""
+        if self.connection.lost is None and not self.connection.core.is_delivered(self.id):
+            self._delivered = trio.Event()
+            self.connection.delivering[self.id] = self
+            await self._delivered.wait()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    async def wait_stopped(self) -> int:
+        """Wait until the peer reads no more of this stream, or the connection is over; returns the peer's code."""
+        await self._stopped.wait()
+        return self._code if self._send_state is SendState.STOPPED_BY_PEER else 0
+
+    async def _wait_writable(self) -> None:
+        self._writable = trio.Event()
+        self.connection.blocked[self.id] = self
+        await self._writable.wait()
+        self._check_sending()
+
+    def _check_sending(self) -> None:
+        match self._send_state:
+            case SendState.OPEN:
+                return
+            case SendState.FINISHED | SendState.RESET:
+                raise trio.ClosedResourceError("this side has ended sending")
+            case SendState.STOPPED_BY_PEER:
+                raise StreamBroken("the peer stopped reading this stream", code=self._code)
+            case SendState.LOST:
+                raise trio.BrokenResourceError("connection lost") from self.connection.lost
+
+    def _wake_sender(self) -> None:
+        if self._writable is not None:
+            self._writable.set()
+
+    # --- receiving
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """What has arrived, at most `max_bytes`; b"" at the end. Grants the peer credit for what it returns."""
+        if max_bytes is not None and max_bytes < 1:
+            raise ValueError("max_bytes must be at least 1")
+        if self._receiving:
+            raise trio.BusyResourceError("another task is receiving from this stream")
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._receiving = True
+        try:
+            waited = False
+            while not self._chunks:
+                if self._at_end():
+                    break
+                waited = True
+                self._readable = trio.Event()
+                await self._readable.wait()
+        finally:
+            self._receiving = False
+        data = self._take(RECEIVE_BYTES if max_bytes is None else max_bytes)
+        if not waited:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        return data
+
+    def stop(self, code: int = 0) -> None:
+        """Tell the peer to send no more (STOP_SENDING); what has arrived unread is dropped."""
+        if self._receive_state is ReceiveState.OPEN:
+            self._receive_state = ReceiveState.ENDED if self._fin_received else ReceiveState.STOPPED
+            self._chunks.clear()
+            self.connection.stop_stream(self.id, code)
+            self._readable.set()
+
+    def _at_end(self) -> bool:
+        match self._receive_state:
+            case ReceiveState.OPEN:
+                if self._fin_received:
+                    self._receive_state = ReceiveState.ENDED
+                return self._fin_received
+            case ReceiveState.ENDED:
+                return True
+            case ReceiveState.STOPPED:
+                raise trio.ClosedResourceError("this side has stopped receiving")
+            case ReceiveState.RESET_BY_PEER:
+                raise StreamBroken("the peer reset this stream", code=self._code)
+            case ReceiveState.LOST:
+                raise trio.BrokenResourceError("connection lost") from self.connection.lost
+
+    def _take(self, max_bytes: int) -> bytes:
+        taken: list[bytes] = []
+        room = max_bytes
+        while self._chunks and room > 0:
+            chunk = self._chunks.popleft()
+            if len(chunk) > room:
+                self._chunks.appendleft(chunk[room:])
+                chunk = chunk[:room]
+            taken.append(chunk)
+            room -= len(chunk)
+        data = taken[0] if len(taken) == 1 else b"".join(taken)
+        if data:
+            self.connection.consume(self.id, len(data))
+        return data
+
+    # --- ending
+
+    async def aclose(self) -> None:
+        """End both directions: FIN if nothing was abandoned, STOP_SENDING for what is unread (trap T17)."""
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        """`aclose` without waiting."""
+        self.finish()
+        self.stop()
+
+    def abort(self, code: int = 0) -> None:
+        """End both directions; what has not been finished with `send_eof` is lost."""
+        self.reset(code)
+        self.stop(code)
+
+    # --- told by the connection
+
+    def handle_data(self, data: bytes, *, fin: bool) -> bool:
+        """Bytes in order; returns False when nobody will read them."""
+        if self._receive_state is not ReceiveState.OPEN:
+            return False
+        if data:
+            self._chunks.append(data)
+        self._fin_received = self._fin_received or fin
+        self._readable.set()
+        return True
+
+    def handle_reset(self, code: int) -> None:
+        """The peer abandoned sending; what it sent before and nobody has read is dropped with it."""
+        if self._receive_state is ReceiveState.OPEN:
+            self._receive_state, self._code = ReceiveState.RESET_BY_PEER, code
+            self._chunks.clear()
+            self._readable.set()
+
+    def handle_stop(self, code: int) -> None:
+        """The peer reads no more; the engine has answered with RESET_STREAM."""
+        if self._send_state in (SendState.OPEN, SendState.FINISHED):
+            self._send_state, self._code = SendState.STOPPED_BY_PEER, code
+            self._stopped.set()
+            self._wake_sender()
+
+    def handle_lost(self) -> None:
+        """The connection is over. Bytes that arrived before stay readable."""
+        if self._send_state is SendState.OPEN:
+            self._send_state = SendState.LOST
+        if self._receive_state is ReceiveState.OPEN and not self._fin_received:
+            self._receive_state = ReceiveState.LOST
+        self._readable.set()
+        self._stopped.set()
+        self._wake_sender()
+        self._delivered.set()
+
+    def handle_room(self) -> None:
+        """Enough was acknowledged for a blocked sender to go on."""
+        self._wake_sender()
+
+    def handle_delivered(self) -> None:
+        """The peer has acknowledged everything."""
+        self._delivered.set()
+
+    @property
+    def finished_cleanly(self) -> bool:
+        """Both directions ended by FIN."""
+        return self._send_state is SendState.FINISHED and self._receive_state is ReceiveState.ENDED

@@ -1,0 +1,63 @@
+"""One heap of deadlines for all connections of a transport."""
+
+import heapq
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar
+
+
+class Timed(Protocol):
+    """Something that knows when it wants to be woken."""
+
+    def next_deadline(self) -> float:
+        """Seconds on the transport's clock, `inf` for never."""
+
+
+T = TypeVar("T", bound=Timed)
+
+
+class TimerHeap(Generic[T]):
+    """Earliest deadline first. Deadlines that moved later are noticed when the old one comes up, not before.
+
+    A connection that receives a packet moves its idle deadline; touching the heap for that would cost every packet.
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, T]] = []
+        self._armed: dict[T, float] = {}
+        self._order = itertools.count()
+
+    def next_deadline(self) -> float:
+        """When `due` may yield something, `inf` when nothing is armed."""
+        while self._heap and self._armed.get(self._heap[0][2]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else math.inf
+
+    def arm(self, timed: T) -> None:
+        """Look at the deadline of `timed` again."""
+        deadline = timed.next_deadline()
+        armed = self._armed.get(timed)
+        if deadline != math.inf and (armed is None or deadline < armed):
+            self._push(timed, deadline)
+
+    def disarm(self, timed: T) -> None:
+        """Forget `timed`."""
+        self._armed.pop(timed, None)
+
+    def due(self, now: float) -> Iterator[T]:
+        """Everything whose deadline has come; the caller arms each again when it has dealt with it."""
+        while self._heap and self._heap[0][0] <= now:
+            armed, _, timed = heapq.heappop(self._heap)
+            if self._armed.get(timed) != armed:
+                continue
+            del self._armed[timed]
+            deadline = timed.next_deadline()
+            if deadline <= now:
+                yield timed
+            elif deadline != math.inf:
+                self._push(timed, deadline)
+
+    def _push(self, timed: T, deadline: float) -> None:
+        self._armed[timed] = deadline
+        heapq.heappush(self._heap, (deadline, next(self._order), timed))

@@ -1,0 +1,316 @@
+"""A UDP socket and every QUIC connection on it: dialled and accepted, driven by one task.
+
+    open_transport ── run: receives for every connection, runs their timers from one heap, sends what they have
+
+Everybody else changes a connection's core and marks it; the next turn of `run` sends. A turn takes what has arrived,
+feeds it grouped by connection, fires what is due, and lets each marked connection build one burst. A connection with
+more to send is marked again, so that reading stays between its bursts.
+"""
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import assert_never
+
+import trio
+
+from connet_trio.concurrency.single_error import single_error
+from connet_trio.errors import DialFailed
+from connet_trio.quic.connection import Connection
+from connet_trio.quic.core import Core, reset_token
+from connet_trio.quic.handshake import Dialing, Listening
+from connet_trio.quic.limits import ACCEPT_QUEUE, HANDSHAKE_IDLE_SECONDS, RESET_BYTES, RESET_TOKEN_BYTES
+from connet_trio.quic.network_path import Datagram, DatagramSocket, NetworkPath
+from connet_trio.quic.routing import FirstInitial, ForConnection, Forgotten, ForReset, Noise, RoutingTable
+from connet_trio.quic.timers import TimerHeap
+from connet_trio.records.model import AddressPort
+
+TIMER_SLACK = 1e-6
+"""Seconds. At the exact deadline the core's sums of floats may find nothing due and ask for the same instant again,
+which under a virtual clock is for ever."""
+TURNS_PER_TICK = 4
+"""Turns before other tasks get the thread: a tick of trio costs as much as ten packets."""
+RESETS_PER_SECOND = 100
+"""Stateless resets we send at most: each answers a datagram anybody can forge."""
+HANDSHAKES_AT_ONCE = 1024
+"""Listener's handshakes under way; the next Initial is dropped, and its sender tries again."""
+CLOSING = (0, "connection closed")
+
+
+@asynccontextmanager
+async def open_transport(
+    socket: DatagramSocket,
+    *,
+    wall_clock: Callable[[], float],
+    reset_key: bytes | None = None,
+    listening: Listening | None = None,
+    entropy: Callable[[int], bytes] = secrets.token_bytes,
+) -> AsyncIterator["Transport"]:
+    """Drive QUIC over `socket`, which the transport owns from here on, for the length of a block.
+
+    Leaving closes what is still open with code 0 and tells each peer once.
+
+    Args:
+      wall_clock: Unix seconds, for the dates of certificates.
+      reset_key: 32 bytes that outlive the process, so that peers notice a restart at once; None does without.
+      listening: how to answer those who dial; None ignores them.
+    """
+    transport = Transport(socket, wall_clock=wall_clock, reset_key=reset_key, listening=listening, entropy=entropy)
+    try:
+        with single_error():
+            async with trio.open_nursery() as nursery:
+                await nursery.start(transport.run)
+                try:
+                    yield transport
+                finally:
+                    transport.close_all(*CLOSING)
+                    nursery.cancel_scope.cancel()
+    finally:
+        socket.close()
+
+
+class Transport:
+    """One UDP socket that dials and listens; made by `open_transport`."""
+
+    def __init__(
+        self,
+        socket: DatagramSocket,
+        *,
+        wall_clock: Callable[[], float],
+        reset_key: bytes | None,
+        listening: Listening | None,
+        entropy: Callable[[int], bytes],
+    ) -> None:
+        self._socket = socket
+        self._wall_clock = wall_clock
+        self._reset_key = reset_key
+        self._entropy = entropy
+        self._table = RoutingTable()
+        self._timers: TimerHeap[Connection] = TimerHeap()
+        self._marked: dict[Connection, None] = {}
+        self._nap: trio.CancelScope | None = None
+        self._handshakes: dict[Connection, float] = {}
+        self._accepted, self._to_accept = trio.open_memory_channel[Connection](ACCEPT_QUEUE)
+        self._resets_left, self._resets_since = RESETS_PER_SECOND, 0.0
+        self.listening = listening
+        """May be replaced while running; handshakes under way keep what they began with."""
+
+    @property
+    def local_address(self) -> AddressPort:
+        """The address and port of the socket."""
+        return self._socket.local_address
+
+    @property
+    def connections(self) -> tuple[Connection, ...]:
+        """Every connection not yet over, closing ones included."""
+        return tuple(self._table)
+
+    async def dial(self, remote: AddressPort, dialing: Dialing) -> Connection:
+        """Make a connection; returns when the handshake is complete on this side.
+
+        The listener may still refuse our certificate: only an answer on a stream proves that it did not.
+
+        Raises:
+          DialFailed: nobody answered within twice the idle time, or the handshake failed; the text says where and why.
+        """
+        core = Core(dialing=dialing, reset_key=self._reset_key, wall_now=self._wall_clock())
+        path = self._socket.path_to(remote)
+        connection = Connection(core, self, remote_address=path.remote_address, now=trio.current_time())
+        core.connect(path, now=trio.current_time())
+        self.route(core.host_cid, connection)
+        self.mark(connection)
+        try:
+            with trio.move_on_after(2 * dialing.handshake_idle_seconds):
+                await connection.wait_handshake()
+        except BaseException:
+            connection.close(0, "dial cancelled")
+            raise
+        if connection.lost is None and core.handshake_complete:
+            return connection
+        failure = _dial_failure(connection, 2 * dialing.handshake_idle_seconds)
+        connection.close(0, "handshake timeout")
+        raise DialFailed(f"{remote}: {failure}") from core.rejection
+
+    async def accept(self) -> Connection:
+        """The next connection whose handshake is complete, the dialer's certificate judged."""
+        return await self._to_accept.receive()
+
+    # --- Router, for connections
+
+    def mark(self, connection: Connection) -> None:
+        """`connection` may have something to send."""
+        if connection not in self._marked:
+            self._marked[connection] = None
+            if self._nap is not None:
+                self._nap.cancel()
+
+    def route(self, connection_id: bytes, connection: Connection) -> None:
+        """Datagrams for this ID go to `connection`."""
+        self._table.add(connection_id, connection)
+
+    def unroute(self, connection_id: bytes) -> None:
+        """They no longer do."""
+        self._table.remove_id(connection_id)
+
+    def route_resets(self, tokens: frozenset[bytes], connection: Connection) -> None:
+        """These tokens, and no others, reset `connection`."""
+        if connection in self._table:
+            self._table.set_tokens(tokens, connection)
+
+    # --- the pump
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Carry datagrams and timers for every connection of this socket. Never returns."""
+        task_status.started()
+        while True:
+            if self._marked:
+                await trio.lowlevel.checkpoint()
+            else:
+                with trio.CancelScope(deadline=self._next_deadline()) as self._nap:
+                    await self._socket.wait_readable()
+                self._nap = None
+            for _ in range(TURNS_PER_TICK):
+                received = self._socket.receive_batch()
+                self._turn(received, trio.current_time() + TIMER_SLACK)
+                if not received:
+                    break
+
+    def _turn(self, received: list[Datagram], now: float) -> None:
+        self._deliver(received, now)
+        self._expire_handshakes(now)
+        for connection in self._timers.due(now):
+            connection.fire_timers(now)
+            self._marked[connection] = None
+        marked, self._marked = self._marked, {}
+        outgoing: list[Datagram] = []
+        for connection in marked:
+            outgoing += connection.collect(now)
+            if connection.core.terminated:
+                self._forget(connection)
+            elif connection.next_deadline() <= now:
+                self._marked[connection] = None
+            else:
+                self._timers.arm(connection)
+        if outgoing:
+            self._socket.send_batch(outgoing)
+
+    def _deliver(self, received: list[Datagram], now: float) -> None:
+        batches: dict[Connection, list[Datagram]] = {}
+        for datagram in received:
+            connection = self._connection_for(datagram, now)
+            if connection is not None:
+                batches.setdefault(connection, []).append(datagram)
+        for connection, batch in batches.items():
+            connection.receive_batch(batch, now)
+            self._marked[connection] = None
+            if connection in self._handshakes:
+                self._settle_handshake(connection)
+
+    def _connection_for(self, datagram: Datagram, now: float) -> Connection | None:
+        data, path = datagram
+        if not data:
+            return None
+        match self._table.find(data):
+            case ForConnection(connection):
+                return connection
+            case ForReset(connection):
+                connection.handle_stateless_reset()
+                self._marked[connection] = None
+            case FirstInitial(destination_id):
+                return self._begin_handshake(destination_id, datagram, now)
+            case Forgotten(destination_id):
+                self._answer_forgotten(destination_id, path, now)
+            case Noise():
+                pass
+            case other:
+                assert_never(other)
+        return None
+
+    def _next_deadline(self) -> float:
+        return min(self._timers.next_deadline(), next(iter(self._handshakes.values()), float("inf")))
+
+    # --- listening
+
+    def _begin_handshake(self, destination_id: bytes, datagram: Datagram, now: float) -> Connection | None:
+        listening = self.listening
+        if listening is None or len(self._handshakes) >= HANDSHAKES_AT_ONCE:
+            return None
+        remote = datagram[1].remote_address
+        refused = not listening.admits(remote)
+        core = Core(
+            listening=listening,
+            original_destination_id=destination_id,
+            reset_key=self._reset_key,
+            wall_now=self._wall_clock(),
+            refused=refused or self._accepted.statistics().current_buffer_used >= ACCEPT_QUEUE,
+        )
+        connection = Connection(core, self, remote_address=remote, now=now)
+        self.route(core.host_cid, connection)
+        self.route(destination_id, connection)
+        self._handshakes[connection] = now + 2 * HANDSHAKE_IDLE_SECONDS
+        return connection
+
+    def _settle_handshake(self, connection: Connection) -> None:
+        if connection.is_closed:
+            self._handshakes.pop(connection, None)
+        elif connection.core.handshake_complete:
+            del self._handshakes[connection]
+            try:
+                self._accepted.send_nowait(connection)
+            except trio.WouldBlock:
+                connection.refuse()
+
+    def _expire_handshakes(self, now: float) -> None:
+        while self._handshakes:
+            connection, deadline = next(iter(self._handshakes.items()))
+            if deadline > now:
+                return
+            del self._handshakes[connection]
+            connection.abandon("handshake timeout")
+            self._marked[connection] = None
+
+    def _answer_forgotten(self, destination_id: bytes, path: NetworkPath, now: float) -> None:
+        if self._reset_key is None:
+            return
+        if now - self._resets_since >= 1:
+            self._resets_left, self._resets_since = RESETS_PER_SECOND, now
+        if self._resets_left:
+            self._resets_left -= 1
+            noise = bytearray(self._entropy(RESET_BYTES - RESET_TOKEN_BYTES))
+            noise[0] = noise[0] & 0x3F | 0x40  # looks like any short-header packet
+            self._socket.send_batch([(bytes(noise) + reset_token(self._reset_key, destination_id), path)])
+
+    # --- ending
+
+    def close_all(self, code: int, reason: str) -> None:
+        """Close every connection and send the closes."""
+        for connection in self._table:
+            connection.close(code, reason)
+        self._turn([], trio.current_time() + TIMER_SLACK)
+
+    def _forget(self, connection: Connection) -> None:
+        self._table.forget(connection)
+        self._timers.disarm(connection)
+        self._handshakes.pop(connection, None)
+
+
+ALERTS = {
+    0x02: "refuses connections from this address, or has no room",
+    0x12A: "does not accept our certificate",
+    0x130: "does not expect our certificate",
+    0x150: "does not know the server name we asked for",
+    0x174: "wants a client certificate",
+    0x178: "speaks none of the protocols we offer (connet 0.12 or older, or another port of it?)",
+}
+"""What a listener's QUIC error means to the dialer (section 2.3 and RFC 8446 section 6, alerts from 0x100 on)."""
+
+
+def _dial_failure(connection: Connection, seconds: float) -> str:
+    if connection.core.rejection is not None:
+        return str(connection.core.rejection)
+    lost = connection.lost
+    if lost is None or (lost.code is None and lost.quic_error is None):
+        return f"no answer within {seconds:g} s (is something listening there, and is UDP open on the way?)"
+    if lost.quic_error in ALERTS and connection.core.ended_by_peer:
+        return f"the listener {ALERTS[lost.quic_error]}"
+    return str(lost)
