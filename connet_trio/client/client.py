@@ -1,0 +1,249 @@
+"""A client: one UDP socket, one session with control, any number of sources and destinations.
+
+client ─┬─ transport: receives for every connection, and drives each one
+        ├─ control session: dial, authenticate, hold, back off, again
+        ├─ endpoint ─┬─ session: announce stream, relay stream
+        │            ├─ relay links
+        │            └─ for those with a local side: listener, or acceptor
+        └─ streams: everything spliced now, which a stop lets run for the drain timeout
+"""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from connet_trio.client.control_session import ControlSession
+from connet_trio.client.reset_key import load_reset_key
+from connet_trio.client.settings import ClientSettings, DestinationSettings, SourceSettings
+from connet_trio.concurrency import Workload, single_error
+from connet_trio.endpoints import ClientContext, Destination, Endpoint, Source
+from connet_trio.errors import BindFailed, ConfigError, EndpointClosed
+from connet_trio.forward import open_tcp_listeners, serve_destination_stream, serve_source
+from connet_trio.quic import DatagramSocket, Stream, Surroundings, Transport, load_system_roots, open_transport
+from connet_trio.records.model import HostPort, Route
+from connet_trio.records.status import ClientStatus, EndpointStatus
+from connet_trio.version import BUILD_VERSION
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_DIRECT_ADDRESS = HostPort("", 19_192)
+
+
+@asynccontextmanager
+async def open_client(settings: ClientSettings, *, surroundings: Surroundings | None = None) -> AsyncIterator["Client"]:
+    """Run a client for the length of a block; it is logged in and its endpoints are announced when the block begins.
+
+    Leaving the block withdraws every endpoint and ends what is still running; `Client.drain` before that lets it end
+    by itself.
+
+    Raises:
+      BindFailed: a port is taken.
+      DialFailed: control cannot be reached, or its certificate is not trusted.
+      Refused: control refused the token, or an endpoint.
+    """
+    surroundings = surroundings or Surroundings()
+    socket, warnings = await _open_socket(settings, surroundings)
+    reset_key = _reset_key(settings, socket, surroundings, warnings)
+    roots = settings.server_roots
+    if roots is None:
+        roots = await trio.to_thread.run_sync(load_system_roots)
+    with single_error():
+        async with open_transport(
+            socket, wall_clock=surroundings.wall_clock, reset_key=reset_key, entropy=surroundings.entropy
+        ) as transport:
+            session = ControlSession(settings, transport, surroundings, roots)
+            async with trio.open_nursery() as sessions:
+                async with trio.open_nursery() as tasks:
+                    client = Client(settings, transport, session, tasks, surroundings, tuple(warnings))
+                    await sessions.start(session.run)
+                    for destination in settings.destinations:
+                        await client.serve_destination(destination)
+                    for source in settings.sources:
+                        await client.serve_source(source)
+                    yield client
+                    # endpoints go first, so that control hears their goodbyes
+                    tasks.cancel_scope.cancel()
+                sessions.cancel_scope.cancel()
+
+
+async def run_client(
+    settings: ClientSettings,
+    *,
+    surroundings: Surroundings | None = None,
+    task_status: trio.TaskStatus["Client"] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """`open_client` as a task for the nursery of a program that embeds one. Returns only when cancelled."""
+    async with open_client(settings, surroundings=surroundings) as client:
+        task_status.started(client)
+        await trio.sleep_forever()
+
+
+class Client:
+    """A running client; made by `open_client`."""
+
+    def __init__(
+        self,
+        settings: ClientSettings,
+        transport: Transport,
+        session: ControlSession,
+        tasks: trio.Nursery,
+        surroundings: Surroundings,
+        warnings: tuple[str, ...],
+    ) -> None:
+        self.warnings = warnings
+        """What the user should know about this start, a sentence each."""
+        self._settings = settings
+        self._transport = transport
+        self._session = session
+        self._tasks = tasks
+        self._context = ClientContext(
+            transport=transport,
+            surroundings=surroundings,
+            metadata=settings.metadata,
+            handshake_idle_timeout=settings.handshake_idle_timeout,
+        )
+        self._destinations: dict[str, Destination] = {}
+        self._sources: dict[str, Source] = {}
+        self._workload = Workload()
+        self._accepting_scopes: list[trio.CancelScope] = []
+
+    async def add_destination(self, name: str, *, route: Route = Route.ANY) -> Destination:
+        """Offer a service: a `trio.abc.Listener` of streams, announced when this returns.
+
+        Raises:
+          ConfigError: this client has a destination of that name.
+          Refused: control does not allow it.
+        """
+        destination = Destination(name, route, self._context)
+        await self._start(destination, self._destinations)
+        return destination
+
+    async def add_source(self, name: str, *, route: Route = Route.ANY, dial_timeout: float | None = None) -> Source:
+        """Consume a service: `Source.dial` gives streams to it. Announced when this returns; raises as above."""
+        source = Source(name, route, dial_timeout, self._context)
+        await self._start(source, self._sources)
+        return source
+
+    async def serve_destination(self, settings: DestinationSettings) -> Destination:
+        """A destination whose streams go to a TCP service; raises as `add_destination`."""
+        destination = await self.add_destination(settings.name, route=settings.route)
+        self._tasks.start_soon(self._serve_destination, destination, settings)
+        return destination
+
+    async def serve_source(self, settings: SourceSettings) -> Source:
+        """A source whose streams come from a TCP port; raises as `add_source`, and BindFailed."""
+        listeners = await open_tcp_listeners(settings.listen)
+        try:
+            source = await self.add_source(settings.name, route=settings.route, dial_timeout=settings.dial_timeout)
+        except BaseException:
+            for listener in listeners:
+                listener.socket.close()
+            raise
+        await self._tasks.start(self._serve_source, source, listeners)
+        return source
+
+    async def drain(self) -> None:
+        """Accept nothing new, and give what runs the drain timeout to end by itself."""
+        for scope in self._accepting_scopes:
+            scope.cancel()
+        with trio.move_on_after(self._settings.drain_timeout):
+            await self._workload.wait_idle()
+
+    def status(self) -> ClientStatus:
+        """The status page (protocol section 13)."""
+        public = self._session.public
+        return ClientStatus(
+            status=self._session.status,
+            metadata=self._settings.metadata,
+            build_version=BUILD_VERSION,
+            server_address=str(self._settings.server),
+            direct_address=str(self._transport.local_address),
+            stun_addresses=() if public is None else (public,),
+            destinations=_statuses(self._destinations),
+            sources=_statuses(self._sources),
+            last_error=self._session.last_error,
+        )
+
+    async def _start(self, endpoint: Endpoint, endpoints: "dict[str, Source] | dict[str, Destination]") -> None:
+        if endpoint.name in endpoints:
+            raise ConfigError(f"this client already has a {endpoint.role.name.lower()} {endpoint.label}")
+        endpoints[endpoint.name] = endpoint  # type: ignore[assignment]  # each caller passes the dict of its kind
+        try:
+            await self._tasks.start(endpoint.run, self._session.link)
+        except BaseException:
+            del endpoints[endpoint.name]
+            raise
+
+    async def _serve_destination(self, destination: Destination, settings: DestinationSettings) -> None:
+        with trio.CancelScope() as scope:
+            self._accepting_scopes.append(scope)
+            while True:
+                try:
+                    stream = await destination.accept()
+                except EndpointClosed:
+                    return
+                self._tasks.start_soon(self._carry, destination, settings, stream)
+
+    async def _carry(self, destination: Destination, settings: DestinationSettings, stream: Stream) -> None:
+        with self._workload.job():
+            await serve_destination_stream(
+                stream,
+                settings.name,
+                settings.target,
+                settings.dial_timeout,
+                traffic=destination.traffic,
+            )
+
+    async def _serve_source(
+        self,
+        source: Source,
+        listeners: list[trio.SocketListener],
+        *,
+        task_status: trio.TaskStatus[list[trio.SocketListener]],
+    ) -> None:
+        with trio.CancelScope() as scope:
+            self._accepting_scopes.append(scope)
+            await serve_source(
+                listeners,
+                source.name,
+                source.dial,
+                traffic=source.traffic,
+                streams=self._tasks,
+                workload=self._workload,
+                task_status=task_status,
+            )
+
+
+def _statuses(endpoints: "dict[str, Source] | dict[str, Destination]") -> dict[str, EndpointStatus]:
+    return {name: endpoint.log.status() for name, endpoint in endpoints.items()}
+
+
+async def _open_socket(settings: ClientSettings, surroundings: Surroundings) -> tuple[DatagramSocket, list[str]]:
+    if settings.direct_address is not None:
+        return await surroundings.open_udp_socket(settings.direct_address), []
+    try:
+        return await surroundings.open_udp_socket(DEFAULT_DIRECT_ADDRESS), []
+    except BindFailed as exc:
+        if not exc.in_use:
+            raise
+        socket = await surroundings.open_udp_socket(HostPort("", 0))
+        taken = f"UDP port {DEFAULT_DIRECT_ADDRESS.port} is taken (another client here?), using {socket.local_address}"
+        return socket, [f"{taken}; set direct-addr to choose one"]
+
+
+def _reset_key(
+    settings: ClientSettings, socket: DatagramSocket, surroundings: Surroundings, warnings: list[str]
+) -> bytes | None:
+    if settings.stateless_reset_key is not None or settings.stateless_reset_key_directory is None:
+        return settings.stateless_reset_key
+    address = settings.direct_address or HostPort("", socket.local_address.port)
+    try:
+        return load_reset_key(settings.stateless_reset_key_directory, address, surroundings.entropy)
+    except OSError as exc:
+        warnings.append(
+            f"no stateless reset key in {settings.stateless_reset_key_directory} ({exc.strerror}); "
+            "peers will notice a restart of this client only after their idle timeout"
+        )
+        return None

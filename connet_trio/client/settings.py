@@ -1,0 +1,111 @@
+"""What a client needs to know, read from a file by `config` or written in code by a program that embeds one."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+from attrs.validators import ge, gt, min_len, optional
+
+from connet_trio.records.model import HostPort, Route
+
+DEFAULT_SERVER = HostPort("127.0.0.1", 19_190)
+DEFAULT_HANDSHAKE_IDLE_TIMEOUT = 5.0
+DEFAULT_DRAIN_TIMEOUT = 2.0
+RESET_KEY_BYTES = 32
+
+
+@attrs.frozen(kw_only=True)
+class DestinationSettings:
+    """A service offered under `name`: each stream that arrives is joined to a TCP connection to `target`."""
+
+    name: str = attrs.field(validator=min_len(1))
+    """What sources know it by; names match when their bytes are equal."""
+
+    target: HostPort
+    """The service, as this client reaches it."""
+
+    route: Route = Route.ANY
+    """Which kinds of path sources may take to it."""
+
+    dial_timeout: float | None = attrs.field(default=None, validator=optional(gt(0)))
+    """Seconds in which `target` has to answer; None waits as long as the operating system does."""
+
+
+@attrs.frozen(kw_only=True)
+class SourceSettings:
+    """A service consumed under `name`: each TCP connection to `listen` is carried to one of its destinations."""
+
+    name: str = attrs.field(validator=min_len(1))
+    """What destinations offer it as; names match when their bytes are equal."""
+
+    listen: HostPort
+    """Where to accept TCP connections; an empty host means all addresses, port 0 any free port."""
+
+    route: Route = Route.ANY
+    """Which kinds of path to take."""
+
+    dial_timeout: float | None = attrs.field(default=None, validator=optional(gt(0)))
+    """Seconds in which a destination has to answer; None sets no bound of its own."""
+
+
+def _names_differ(
+    _client: object, _field: object, endpoints: Sequence[DestinationSettings] | Sequence[SourceSettings]
+) -> None:
+    names = [endpoint.name for endpoint in endpoints]
+    if len(set(names)) < len(names):
+        raise ValueError("two endpoints of one role have the same name")
+
+
+def _is_reset_key(_client: object, _field: object, key: bytes | None) -> None:
+    if key is not None and len(key) != RESET_KEY_BYTES:
+        raise ValueError(f"stateless reset key of {len(key)} bytes, expected {RESET_KEY_BYTES}")
+
+
+def _host_of_server(client: "ClientSettings") -> str:
+    return client.server.host
+
+
+@attrs.frozen(kw_only=True)
+class ClientSettings:
+    """A client and its endpoints. Only the token has no default."""
+
+    token: str = attrs.field(repr=False)
+    """What control admits this client by."""
+
+    metadata: str = ""
+    """Shown in the status of control, of relays and of peers."""
+
+    server: HostPort = DEFAULT_SERVER
+    """The client port of the control server."""
+
+    server_roots: tuple[bytes, ...] | None = attrs.field(default=None, repr=False)
+    """The certificates (DER) that vouch for control; None means the operating system's."""
+
+    server_name: str = attrs.field(default=attrs.Factory(_host_of_server, takes_self=True))
+    """The name in control's certificate: the host of `server` unless said."""
+
+    direct_address: HostPort | None = None
+    """Where the one UDP socket is bound; an empty host means all addresses. None: port 19192, or any free one where
+    that is taken."""
+
+    stateless_reset_key: bytes | None = attrs.field(default=None, repr=False, validator=_is_reset_key)
+    """32 secret bytes by which peers learn of a restart at once; None leaves it to `stateless_reset_key_directory`."""
+
+    stateless_reset_key_directory: Path | None = None
+    """Where such a key is kept, and made when there is none yet (protocol section 12.5); with neither, there is no
+    key and peers learn of a restart by their idle timeout."""
+
+    status_address: HostPort | None = None
+    """Where the status is served over plain HTTP; None turns it off."""
+
+    handshake_idle_timeout: float = attrs.field(default=DEFAULT_HANDSHAKE_IDLE_TIMEOUT, validator=gt(0))
+    """Seconds of silence after which dialling is given up; a whole handshake may take twice as long."""
+
+    drain_timeout: float = attrs.field(default=DEFAULT_DRAIN_TIMEOUT, validator=ge(0))
+    """Seconds that streams in progress get to end when the client stops; 0 ends them at once."""
+
+    destinations: tuple[DestinationSettings, ...] = attrs.field(default=(), validator=_names_differ)
+    """The services offered."""
+
+    sources: tuple[SourceSettings, ...] = attrs.field(default=(), validator=_names_differ)
+    """The services consumed. The same name may be offered as well."""

@@ -1,0 +1,45 @@
+"""A destination: a `trio.abc.Listener` of the streams that sources open to it."""
+
+import trio
+
+from connet_trio.endpoints.connecting import accept_from_relay
+from connet_trio.endpoints.endpoint import ClientContext, Endpoint
+from connet_trio.errors import EndpointClosed
+from connet_trio.quic import Stream
+from connet_trio.records.model import Role, Route
+
+
+class Destination(Endpoint, trio.abc.Listener[Stream]):
+    """Offers a service; `trio.serve_listeners` serves it. Made by `Client.add_destination`."""
+
+    def __init__(self, name: str, route: Route, context: ClientContext) -> None:
+        super().__init__(name, Role.DESTINATION, route, context)
+        # No buffer: a stream waits in its own task, and how many may is limited by the stream credit of its connection.
+        self._accepted, self._to_accept = trio.open_memory_channel[Stream](0)
+
+    async def accept(self) -> Stream:
+        """The next stream of a source. One bad source never makes it fail.
+
+        Raises:
+          EndpointClosed: the destination is closed.
+        """
+        try:
+            return await self._to_accept.receive()
+        except (trio.EndOfChannel, trio.ClosedResourceError):
+            raise EndpointClosed(f"destination {self.label} is closed") from None
+
+    async def aclose(self) -> None:
+        """Accept no more; streams not yet accepted are ended. The endpoint itself ends with its client."""
+        self._to_accept.close()
+        await trio.lowlevel.checkpoint()
+
+    async def handle_stream(self, stream: Stream) -> None:
+        """Answer a source and hand the stream to `accept`."""
+        if await accept_from_relay(stream):
+            try:
+                await self._accepted.send(stream)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                stream.close()
+            except BaseException:
+                stream.abort()
+                raise

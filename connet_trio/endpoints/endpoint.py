@@ -1,0 +1,235 @@
+"""One source or destination of a client: announces itself, follows its peers and keeps its relays.
+
+    endpoint ─┬─ session: for each session with control, one announce stream and one relay stream
+              ├─ relay links: one task for each relay offered; they outlive a session
+              └─ suspicions: a path that did not answer is tried in its turn again after a while
+
+What the lists mean for paths is decided in `engine/paths.py`; this module carries it out.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from random import Random
+
+import attrs
+import trio
+
+from connet_trio.concurrency import Backoff, Watched, keep_session
+from connet_trio.endpoints.announcing import announce, subscribe_relays
+from connet_trio.endpoints.control_link import ControlLink
+from connet_trio.endpoints.peer_log import PeerLog
+from connet_trio.endpoints.relay_link import RelayLink
+from connet_trio.engine import Path, Paths
+from connet_trio.errors import ConnetError, EndpointClosed, Refused
+from connet_trio.forward import Traffic
+from connet_trio.identity import Realm, issue_identity
+from connet_trio.quic import Stream, Surroundings, Transport
+from connet_trio.records.control import Peer, Peers, Relay, Relays, RemotePeer
+from connet_trio.records.model import Role, Route
+from connet_trio.records.text import printable
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class ClientContext:
+    """What every endpoint of a client shares."""
+
+    transport: Transport
+    surroundings: Surroundings
+    metadata: str
+    handshake_idle_timeout: float
+
+
+class Endpoint:
+    """What sources and destinations have in common. Lives as long as `run` does."""
+
+    def __init__(self, name: str, role: Role, route: Route, context: ClientContext) -> None:
+        surroundings = context.surroundings
+        self.name = name
+        self.role = role
+        self.route = route
+        self.traffic = Traffic()
+        self.online = Watched(False)
+        """Whether control has accepted the announcement in the present session."""
+        self.paths = Paths()
+        self.peers: dict[str, RemotePeer] = {}
+        self.links: dict[str, RelayLink] = {}
+        self._context = context
+        self._identity = issue_identity(Realm.PEER, wall_now=surroundings.wall_clock(), entropy=surroundings.entropy)
+        self._announcement = Watched(self._peer())
+        self.log = PeerLog(self, surroundings.wall_clock)
+        self._suspected = trio.Event()
+        self._closed = False
+
+    @property
+    def label(self) -> str:
+        """The name as logs show it."""
+        return printable(self.name)
+
+    def check_open(self) -> None:
+        """Raise EndpointClosed once the endpoint is over."""
+        if self._closed:
+            raise EndpointClosed(f"{self.role.name.lower()} {self.label} is closed")
+
+    async def handle_stream(self, stream: Stream) -> None:
+        """A stream that a relay opened; only destinations expect any."""
+        stream.abort()
+        await trio.lowlevel.checkpoint()
+
+    # --- tasks
+
+    async def run(
+        self, sessions: Watched[ControlLink | None], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Announce in every session and keep the relays. Started once control has accepted the announcement.
+
+        Raises:
+          Refused: control refused the very first announcement; a later refusal is retried.
+        """
+        start = _Start(task_status)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch_suspicions)
+                async for session in sessions.changes():
+                    if session is not None:
+                        await self._attend(session, nursery, start)
+        finally:
+            self._closed = True
+
+    async def _attend(self, session: ControlLink, nursery: trio.Nursery, start: "_Start") -> None:
+        """Hold the streams of one session until it is lost."""
+        handle_relays = partial(self._handle_relays, nursery=nursery)
+        handle_peers = partial(self._handle_peers, start=start)
+        try:
+            async with trio.open_nursery() as streams:
+                streams.start_soon(
+                    self._hold,
+                    "announcement",
+                    session,
+                    start,
+                    lambda: announce(session, self.name, self.role, self._announcement, handle_peers),
+                )
+                if self.route.allows_relay:
+                    leaf = self._identity.client.der
+                    streams.start_soon(
+                        self._hold,
+                        "list of relays",
+                        session,
+                        start,
+                        lambda: subscribe_relays(session, self.name, self.role, leaf, handle_relays),
+                    )
+                await session.connection.wait_closed()
+                streams.cancel_scope.cancel()
+        finally:
+            self.online.set(False)
+
+    async def _hold(self, what: str, session: ControlLink, start: "_Start", once: Callable[[], object]) -> None:
+        """Open a stream again, with growing delays, whenever it ends before the session."""
+
+        async def hold(up: Callable[[], None]) -> None:
+            await once()  # type: ignore[misc]  # a coroutine; it never returns
+
+        def report(error: ConnetError, delay: float) -> None:
+            if isinstance(error, Refused) and not start.done and not session.connection.is_closed:
+                raise error
+            if not session.connection.is_closed:
+                logger.warning("%s: %s ended: %s", self.label, what, printable(str(error)))
+
+        await keep_session(hold, self._backoff(), report)
+
+    async def _watch_suspicions(self) -> None:
+        while True:
+            self._suspected = trio.Event()
+            with trio.move_on_at(self.paths.next_deadline()):
+                await self._suspected.wait()
+            self.paths.handle_timer(trio.current_time())
+            self.log.report_changes()
+
+    def _backoff(self) -> Backoff:
+        return Backoff(Random(self._context.surroundings.luck.random()))
+
+    # --- told by control
+
+    def _handle_peers(self, peers: Peers, *, start: "_Start") -> None:
+        self.peers = {remote.id: remote for remote in peers.peers}
+        self.paths.handle_peers(peers.peers)
+        if not self.online.value:
+            self.online.set(True)
+            self.log.report_online()
+        start.set_done()
+        self.log.report_changes()
+
+    def _handle_relays(self, relays: Relays, *, nursery: trio.Nursery) -> None:
+        offers = {relay.id: relay for relay in relays.relays}
+        for relay_id in [known for known in self.links if known not in offers]:
+            self.links.pop(relay_id).scope.cancel()
+        for relay_id, offer in offers.items():
+            if relay_id in self.links:
+                self.links[relay_id].offer = offer
+            else:
+                link = self.links[relay_id] = self._make_link(offer)
+                nursery.start_soon(link.run)
+
+    def _make_link(self, offer: Relay) -> RelayLink:
+        return RelayLink(
+            offer,
+            label=self.label,
+            transport=self._context.transport,
+            surroundings=self._context.surroundings,
+            credential=self._identity.client,
+            handshake_idle_timeout=self._context.handshake_idle_timeout,
+            metadata=self._context.metadata,
+            on_change=self._handle_link_change,
+            handle_stream=self.handle_stream,
+        )
+
+    # --- told by relay links and by those who try paths
+
+    def _handle_link_change(self, link: RelayLink) -> None:
+        if self.links.get(link.offer.id, link) is not link:
+            return  # withdrawn, and offered anew meanwhile
+        if link.connection is not None:
+            self.paths.handle_relay_up(link.offer.id)
+        else:
+            self.paths.handle_relay_down(link.offer.id)
+        self._announcement.set(self._peer())
+        self.log.report_changes()
+
+    def handle_no_answer(self, path: Path) -> None:
+        """A path did not answer in time: suspect."""
+        self.paths.handle_no_answer(path, trio.current_time())
+        self._suspected.set()
+        self.log.report_changes()
+
+    def handle_answer(self, path: Path) -> None:
+        """A path answered."""
+        self.paths.handle_answer(path)
+        self.log.report_changes()
+
+    def rtt_of(self, path: Path) -> float:
+        """Round trip of a path in seconds, `inf` when it is down."""
+        link = self.links.get(path.id)
+        return float("inf") if link is None else link.smoothed_rtt
+
+    def _peer(self) -> Peer:
+        # direct addresses are announced by the release that can be dialled on them
+        return Peer(
+            server_certificate=self._identity.server.der,
+            client_certificate=self._identity.client.der,
+            relay_ids=tuple(relay_id for relay_id, link in self.links.items() if link.connection is not None),
+        )
+
+
+class _Start:
+    """Reports the first success to whoever started the endpoint, once."""
+
+    def __init__(self, task_status: trio.TaskStatus[None]) -> None:
+        self._task_status = task_status
+        self.done = False
+
+    def set_done(self) -> None:
+        if not self.done:
+            self.done = True
+            self._task_status.started()

@@ -1,0 +1,165 @@
+"""One connection to one relay, for one endpoint (protocol sections 6.1 and 7.6)."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from random import Random
+
+import trio
+
+from connet_trio.concurrency import Backoff, Outage, keep_session
+from connet_trio.errors import CertificateRejected, ConnetError, DialFailed, PathLost, Refused, RemoteProtocolError
+from connet_trio.identity import Credential, PinnedServer, server_name
+from connet_trio.quic import Connection, Dialing, RecordStream, Stream, Surroundings, Transport
+from connet_trio.records import relay as relay_records
+from connet_trio.records.control import Relay
+from connet_trio.records.error_code import ErrorCode
+from connet_trio.records.model import AddressPort, Error
+from connet_trio.records.text import printable, short_id
+from connet_trio.version import BUILD_VERSION
+from connet_trio.wire import ConnectionKind, codecs, protocol_names, wire_version
+
+logger = logging.getLogger(__name__)
+
+AUTHENTICATION_SECONDS = 5.0
+WITHDRAWN = (ErrorCode.RELAY_KEEPALIVE_CLOSED, "keepalive closed")
+CHECK_FAILED = (ErrorCode.CONNECTION_CHECK_FAILED, "connection check failed")
+
+
+class RelayLink:
+    """Keeps one relay connected while control offers it; `offer` may be replaced, which the next dial uses."""
+
+    def __init__(
+        self,
+        offer: Relay,
+        *,
+        label: str,
+        transport: Transport,
+        surroundings: Surroundings,
+        credential: Credential,
+        handshake_idle_timeout: float,
+        metadata: str,
+        on_change: Callable[["RelayLink"], None],
+        handle_stream: Callable[[Stream], Awaitable[None]],
+    ) -> None:
+        self.offer = offer
+        self.connection: Connection | None = None
+        self.scope = trio.CancelScope()
+        """Cancelled by the endpoint when control no longer offers the relay."""
+        self._transport = transport
+        self._surroundings = surroundings
+        self._credential = credential
+        self._handshake_idle_timeout = handshake_idle_timeout
+        self._metadata = metadata
+        self._on_change = on_change
+        self._handle_stream = handle_stream
+        self._outage = Outage(logger, f"{label}: relay {self.label}")
+
+    @property
+    def label(self) -> str:
+        """How people know the relay: by what it says of itself, or by its id."""
+        return printable(self.offer.metadata) or short_id(self.offer.id)
+
+    @property
+    def last_error(self) -> str:
+        """Why the relay is not connected, empty when it is."""
+        return self._outage.last_error
+
+    @property
+    def smoothed_rtt(self) -> float:
+        """Seconds; `inf` while not connected."""
+        return float("inf") if self.connection is None else self.connection.smoothed_rtt
+
+    async def run(self) -> None:
+        """Dial, authenticate, hold; again whenever it is lost. Returns when `scope` is cancelled."""
+        backoff = Backoff(Random(self._surroundings.luck.random()))
+        with self.scope:
+            await keep_session(self._run_session, backoff, lambda error, delay: self._outage.handle_trouble(error))
+
+    async def _run_session(self, up: Callable[[], None]) -> None:
+        connection = await self._dial()
+        try:
+            await self._authenticate(connection)
+        except BaseException as exc:
+            connection.close(*_close_code(exc))
+            raise
+        try:
+            self.connection = connection
+            up()
+            self._outage.handle_recovery()
+            self._on_change(self)
+            await self._serve(connection)
+        finally:
+            self.connection = None
+            connection.close(*WITHDRAWN)
+            self._on_change(self)
+
+    async def _dial(self) -> Connection:
+        name = _announced_name(self.offer)
+        dialing = Dialing(
+            alpns=protocol_names(ConnectionKind.CLIENT_TO_RELAY),
+            trust=PinnedServer(self.offer.server_certificate, name),
+            server_name=name,
+            credential=self._credential,
+            handshake_idle_seconds=self._handshake_idle_timeout,
+        )
+        failures: list[str] = []
+        for address in await self._addresses(failures):
+            try:
+                return await self._transport.dial(address, dialing)
+            except DialFailed as exc:
+                failures.append(str(exc))
+        raise DialFailed("; ".join(failures) or "the relay advertises no address")
+
+    async def _addresses(self, failures: list[str]) -> list[AddressPort]:
+        addresses: list[AddressPort] = []
+        for place in self.offer.addresses:
+            try:
+                addresses += await self._surroundings.resolve(place)
+            except DialFailed as exc:
+                failures.append(str(exc))
+        return list(dict.fromkeys(addresses))
+
+    async def _authenticate(self, connection: Connection) -> None:
+        version = wire_version(ConnectionKind.CLIENT_TO_RELAY, connection.alpn)
+        with trio.move_on_after(AUTHENTICATION_SECONDS):
+            stream = await connection.open_stream()
+            records = RecordStream(stream, version)
+            request = relay_records.Authenticate(
+                authentication=self.offer.authentication, metadata=self._metadata, build_version=BUILD_VERSION
+            )
+            await records.send(codecs.RELAY_AUTHENTICATE, request)
+            answer = await records.receive(codecs.RELAY_AUTHENTICATE_REPLY)
+            stream.close()
+            if isinstance(answer, Error):
+                raise Refused(answer.code, answer.message)
+            return
+        raise DialFailed(f"{connection.remote_address}: no answer to authentication in {AUTHENTICATION_SECONDS:g} s")
+
+    async def _serve(self, connection: Connection) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._accept_streams, connection, nursery)
+            raise await connection.wait_closed()
+
+    async def _accept_streams(self, connection: Connection, nursery: trio.Nursery) -> None:
+        while True:
+            try:
+                stream = await connection.accept_stream()
+            except PathLost:
+                return
+            nursery.start_soon(self._handle_stream, stream)
+
+
+def _announced_name(offer: Relay) -> str:
+    try:
+        return server_name(offer.server_certificate)
+    except CertificateRejected as exc:
+        # costs this relay alone (trap T12)
+        raise DialFailed(f"control sent an unusable certificate for the relay: {exc}") from exc
+
+
+def _close_code(exc: BaseException) -> tuple[int, str]:
+    if isinstance(exc, Refused):
+        return exc.code, exc.message
+    if isinstance(exc, (ConnetError, RemoteProtocolError)):
+        return CHECK_FAILED
+    return WITHDRAWN

@@ -1,0 +1,161 @@
+"""Local TCP: what destinations lead to and what sources listen on."""
+
+import errno
+import logging
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from connet_trio.concurrency import AbortableStream, Workload, splice
+from connet_trio.errors import BindFailed, ConnectFailed
+from connet_trio.forward.traffic import Traffic
+from connet_trio.records.model import HostPort
+from connet_trio.records.text import printable
+
+logger = logging.getLogger(__name__)
+
+LINGER_NOTHING = struct.pack("ii", 1, 0)  # close sends RST: the peer must not take what it has for the whole
+
+
+class TcpStream(AbortableStream):
+    """A TCP connection with the two ways out that `splice` needs."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._broken = trio.Event()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """See `trio.abc.SendStream`."""
+        try:
+            await self._stream.send_all(data)
+        except trio.BrokenResourceError:
+            self._broken.set()
+            raise
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """See `trio.abc.SendStream`."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        """Shut down sending (TCP half-close)."""
+        await self._stream.send_eof()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """See `trio.abc.ReceiveStream`."""
+        try:
+            return bytes(await self._stream.receive_some(max_bytes))
+        except trio.BrokenResourceError:
+            self._broken.set()
+            raise
+
+    def reset(self, code: int = 0) -> None:
+        """TCP can only reset both directions."""
+        if self._stream.socket.fileno() != -1:
+            self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOTHING)
+            self._stream.socket.close()
+        self._broken.set()
+
+    def stop(self, code: int = 0) -> None:
+        """TCP has no word for it: the peer is held back by its window until the connection closes."""
+
+    async def wait_stopped(self) -> int:
+        """Wait until the connection is seen to be broken; TCP tells only those who read or write."""
+        await self._broken.wait()
+        return 0
+
+    async def aclose(self) -> None:
+        """Close both directions."""
+        await self._stream.aclose()
+
+
+async def open_tcp_listeners(place: HostPort) -> list[trio.SocketListener]:
+    """Listen on `place`; an empty host means all addresses.
+
+    Raises:
+      BindFailed: the address is in use, not ours, or not permitted.
+    """
+    try:
+        return await trio.open_tcp_listeners(place.port, host=place.host or None)
+    except socket.gaierror as exc:
+        raise BindFailed(f"cannot listen on TCP {place}: {exc.strerror}") from exc
+    except OSError as exc:
+        reason = os.strerror(exc.errno).lower() if exc.errno else str(exc)
+        raise BindFailed(f"cannot listen on TCP {place}: {reason}", in_use=exc.errno == errno.EADDRINUSE) from exc
+
+
+async def serve_source(
+    listeners: list[trio.SocketListener],
+    name: str,
+    dial: Callable[[], Awaitable[AbortableStream]],
+    *,
+    traffic: Traffic,
+    streams: trio.Nursery,
+    workload: Workload,
+    task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Carry each TCP connection to a destination. Never returns; cancelling it leaves running streams alone.
+
+    Args:
+      streams: where running streams live on while this one no longer accepts.
+    """
+
+    async def handle(accepted: trio.SocketStream) -> None:
+        async with TcpStream(accepted) as local:
+            with workload.job():
+                try:
+                    remote = await dial()
+                except ConnectFailed as exc:
+                    logger.warning("%s: connection from here not carried: %s", printable(name), printable(str(exc)))
+                    return
+                await join(local, remote, traffic)
+
+    await trio.serve_listeners(handle, listeners, handler_nursery=streams, task_status=task_status)
+
+
+async def serve_destination_stream(
+    remote: AbortableStream, name: str, target: HostPort, dial_timeout: float | None, *, traffic: Traffic
+) -> None:
+    """Carry one accepted stream to the local service; a service that cannot be reached ends it at once."""
+    try:
+        with trio.fail_after(dial_timeout) if dial_timeout is not None else trio.CancelScope():
+            accepted = await trio.open_tcp_stream(target.host, target.port)
+    except (OSError, trio.TooSlowError) as exc:
+        logger.warning("%s: the service at %s cannot be reached: %s", printable(name), target, _why(exc, dial_timeout))
+        await remote.aclose()
+        return
+    async with TcpStream(accepted) as local:
+        await join(local, remote, traffic)
+
+
+async def join(local: AbortableStream, remote: AbortableStream, traffic: Traffic) -> None:
+    """Splice until both directions have ended; if cut short, both sides are told that it is not the whole."""
+    try:
+        await splice(local, remote, to_right=traffic.count_out, to_left=traffic.count_in)
+    except BaseException:
+        local.reset()
+        raise
+    finally:
+        # whatever has ended by itself takes no notice
+        remote.reset()
+        remote.stop()
+
+
+def _why(exc: OSError | trio.TooSlowError, dial_timeout: float | None) -> str:
+    if isinstance(exc, trio.TooSlowError):
+        return f"no answer within {dial_timeout:g} s"
+    number = _errno(exc)
+    return os.strerror(number).lower() if number else printable(str(exc))
+
+
+def _errno(exc: BaseException | None) -> int | None:
+    """The number of the first attempt that failed: trio tries every address of a host and groups the failures."""
+    if isinstance(exc, socket.gaierror) or exc is None:
+        return None
+    if isinstance(exc, OSError) and exc.errno:
+        return exc.errno
+    if isinstance(exc, BaseExceptionGroup):
+        return _errno(exc.exceptions[0])
+    return _errno(exc.__cause__)
