@@ -53,6 +53,8 @@ class Endpoint:
         self.traffic = Traffic()
         self.online = Watched(False)
         """Whether control has accepted the announcement in the present session."""
+        self.active = Watched(False)
+        """Whether a path to some peer stands."""
         self.paths = Paths()
         self.peers: dict[str, RemotePeer] = {}
         self.links: dict[str, RelayLink] = {}
@@ -145,7 +147,7 @@ class Endpoint:
             with trio.move_on_at(self.paths.next_deadline()):
                 await self._suspected.wait()
             self.paths.handle_timer(trio.current_time())
-            self.log.report_changes()
+            self._refresh()
 
     def _backoff(self) -> Backoff:
         return Backoff(Random(self._context.surroundings.luck.random()))
@@ -159,7 +161,7 @@ class Endpoint:
             self.online.set(True)
             self.log.report_online()
         start.set_done()
-        self.log.report_changes()
+        self._refresh()
 
     def _handle_relays(self, relays: Relays, *, nursery: trio.Nursery) -> None:
         offers = {relay.id: relay for relay in relays.relays}
@@ -195,23 +197,28 @@ class Endpoint:
         else:
             self.paths.handle_relay_down(link.offer.id)
         self._announcement.set(self._peer())
-        self.log.report_changes()
+        self._refresh()
 
     def handle_no_answer(self, path: Path) -> None:
         """A path did not answer in time: suspect."""
         self.paths.handle_no_answer(path, trio.current_time())
         self._suspected.set()
-        self.log.report_changes()
+        self._refresh()
 
     def handle_answer(self, path: Path) -> None:
         """A path answered."""
         self.paths.handle_answer(path)
-        self.log.report_changes()
+        self._refresh()
 
     def rtt_of(self, path: Path) -> float:
         """Round trip of a path in seconds, `inf` when it is down."""
         link = self.links.get(path.id)
         return float("inf") if link is None else link.smoothed_rtt
+
+    def _refresh(self) -> None:
+        """Peers, relays or suspicions are different: tell those who watch."""
+        self.active.set(bool(self.paths.active()))
+        self.log.report_changes()
 
     def _peer(self) -> Peer:
         # direct addresses are announced by the release that can be dialled on them

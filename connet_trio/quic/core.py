@@ -168,6 +168,7 @@ class Core(QuicConnection):
         self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = STREAMS_ALLOWED
         self._local_max_streams_uni.value = self._local_max_streams_uni.sent = 0
         self._streams = self._stream_table = StreamTable()
+        self._agreed_idle: float | None = None
         self._consumed = 0
         self._stream_consumed: dict[int, int] = {}
         self._next_key_update = KEY_UPDATE_PACKETS
@@ -235,21 +236,20 @@ class Core(QuicConnection):
     # --- time
 
     def _idle_timeout(self) -> float:
-        probe_timeouts = 3 * self._loss.get_probe_timeout()
-        if not self._handshake_complete:
-            idle = HANDSHAKE_IDLE_SECONDS if self._dialing is None else self._dialing.handshake_idle_seconds
-            return max(idle, probe_timeouts)
-        return max(self.idle_timeout, probe_timeouts)
+        # asked once for every packet received
+        return max(self.idle_timeout, 3 * self._loss.get_probe_timeout())
 
     @property
     def idle_timeout(self) -> float:
-        """Seconds of silence after which both sides give the connection up."""
-        asked = self._remote_max_idle_timeout
-        return (
-            IDLE_TIMEOUT_SECONDS
-            if asked is None
-            else min(IDLE_TIMEOUT_SECONDS, max(asked, SMALLEST_IDLE_TIMEOUT_SECONDS))
-        )
+        """Seconds of silence after which both sides give the connection up; shorter during the handshake."""
+        if not self._handshake_complete:
+            return HANDSHAKE_IDLE_SECONDS if self._dialing is None else self._dialing.handshake_idle_seconds
+        if self._agreed_idle is None:
+            asked = self._remote_max_idle_timeout
+            if asked is None:
+                asked = IDLE_TIMEOUT_SECONDS
+            self._agreed_idle = min(IDLE_TIMEOUT_SECONDS, max(asked, SMALLEST_IDLE_TIMEOUT_SECONDS))
+        return self._agreed_idle
 
     @property
     def probe_timeout(self) -> float:
@@ -462,6 +462,9 @@ class Core(QuicConnection):
         self._local_max_stream_data_bidi_local = windows.stream
 
     def _get_or_create_stream(self, frame_type: int, stream_id: int) -> Any:
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            return stream
         opened = self._local_max_streams_bidi.used
         stream = super()._get_or_create_stream(frame_type, stream_id)
         for index in range(opened, self._local_max_streams_bidi.used):
@@ -479,6 +482,9 @@ class Core(QuicConnection):
         credit = self._consumed + self.windows.connection
         if credit - limit.value >= self.windows.connection // 4:
             limit.value = credit
+        streams = self._local_max_streams_bidi
+        if limit.value == limit.sent and streams.value == streams.sent:
+            return  # the common packet
         used, limit.used = limit.used, 0  # super() doubles the window once half of it has arrived
         try:
             super()._write_connection_limits(builder, space)

@@ -1,0 +1,103 @@
+"""Clients: who is let in, and what their connections do (protocol section 4).
+
+client connection ─┬─ authentication stream: its end
+                   └─ one task for each stream: an endpoint announced, or relays asked for
+"""
+
+import logging
+from collections.abc import Callable
+from operator import attrgetter
+
+import trio
+
+from connet_trio.control.authentication import Admitted, Exchange, authenticate, check_metadata, let_finish
+from connet_trio.control.client_stream import Client, ClientStream
+from connet_trio.control.directory import Directory
+from connet_trio.control.identities import Identities
+from connet_trio.engine import ClientConnection, TokenTable
+from connet_trio.errors import PathLost
+from connet_trio.quic import Connection
+from connet_trio.records.control import Authenticate, Authenticated
+from connet_trio.records.model import Role
+from connet_trio.wire import ConnectionKind, codecs
+
+logger = logging.getLogger(__name__)
+
+EXCHANGE: Exchange[Authenticate, Authenticated] = Exchange(
+    kind=ConnectionKind.CLIENT_TO_CONTROL,
+    request=codecs.CONTROL_AUTHENTICATE,
+    reply=codecs.CONTROL_AUTHENTICATE_REPLY,
+)
+
+
+class ClientSessions:
+    """The connections of all clients."""
+
+    def __init__(
+        self, *, tokens: TokenTable, identities: Identities, directory: Directory, entropy: Callable[[int], bytes]
+    ) -> None:
+        """Let in whom `tokens` says, and tell them what `directory` holds."""
+        self._tokens = tokens
+        self._identities = identities
+        self._directory = directory
+        self._entropy = entropy
+        self._live: dict[ClientConnection, Client] = {}
+
+    def live(self) -> list[Client]:
+        """Every connection that has authenticated, ordered by client and age."""
+        connections = sorted(self._live, key=attrgetter("client_id", "connection_id"))
+        return [self._live[connection] for connection in connections]
+
+    async def serve(self, connection: Connection) -> None:
+        """Serve one connection to its end."""
+
+        def judge(request: Authenticate) -> tuple[Client, Authenticated]:
+            return self._judge(connection, request)
+
+        admitted = await authenticate(connection, EXCHANGE, judge)
+        if admitted is None:
+            return
+        connection.raise_windows()
+        client = admitted.who
+        client_id = client.connection.client_id
+        self._live[client.connection] = client
+        logger.info("client %.8s connected from %s, metadata %r", client_id, client.address, client.metadata)
+        try:
+            lost = await self._serve_streams(connection, admitted)
+            logger.info("client %.8s from %s is gone: %r", client_id, client.address, str(lost))
+        finally:
+            del self._live[client.connection]
+            self._directory.disconnect(client.connection)
+
+    def _judge(self, connection: Connection, request: Authenticate) -> tuple[Client, Authenticated]:
+        address = connection.remote_address
+        grant = self._tokens.authenticate(request.token, address.address)
+        check_metadata(request.metadata)
+        client_id, reconnect_token = self._identities.recognize(request.reconnect_token)
+        client = Client(
+            connection=ClientConnection(client_id, self._identities.new_connection_id()),
+            address=address,
+            metadata=request.metadata,
+            grant=grant,
+        )
+        return client, Authenticated(public=address, reconnect_token=reconnect_token)
+
+    async def _serve_streams(self, connection: Connection, admitted: Admitted[Client]) -> PathLost:
+        announcing: dict[tuple[str, Role], ClientStream] = {}
+        # Left to end by themselves: one that the client finished before it closed the connection is withdrawn at once.
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(let_finish, admitted.stream)
+            while True:
+                try:
+                    stream = await connection.accept_stream()
+                except PathLost as lost:
+                    return lost
+                served = ClientStream(
+                    stream,
+                    admitted.version,
+                    client=admitted.who,
+                    directory=self._directory,
+                    announcing=announcing,
+                    entropy=self._entropy,
+                )
+                nursery.start_soon(served.serve)

@@ -1,0 +1,268 @@
+"""One stream of a client: its first request decides what it is for (protocol sections 4.2 and 4.3).
+
+On an announce stream the client says, again and again, how one endpoint of it is reached, and is told its peers. On a
+relay stream it asks once, and is told the relays. Both live until one side ends them; a request that cannot be granted
+is answered with an error, and ends the stream and what was announced on it.
+"""
+
+import enum
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import TypeVar, assert_never
+
+import attrs
+import trio
+
+from connet_trio.control.authentication import let_finish
+from connet_trio.control.directory import Directory
+from connet_trio.engine import ClientConnection, RelayEntry, TokenGrant
+from connet_trio.errors import CertificateRejected, PathLost, Refused, RemoteProtocolError
+from connet_trio.identity import certificate_key, parse_certificate, seal_client_authentication
+from connet_trio.quic import RecordStream, Stream
+from connet_trio.records.control import Announce, ControlRequest, Peer, Relay, Relays, SubscribeRelays
+from connet_trio.records.control_relay import ClientAuthentication
+from connet_trio.records.error_code import ErrorCode
+from connet_trio.records.model import AddressPort, Endpoint, Error, Role, Unrecognized
+from connet_trio.wire import WireVersion, codecs
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MAX_REQUEST_BYTES = 1 << 18
+MAX_CERTIFICATE_BYTES = 1 << 14
+MAX_DIRECTS = 256
+MAX_RELAY_IDS = 256
+MAX_RELAY_ID_CHARACTERS = 128
+
+UNKNOWN = Error(ErrorCode.REQUEST_UNKNOWN, "unknown request: neither an announce nor a relay request")
+UNEXPECTED = Error(ErrorCode.REQUEST_UNKNOWN, "unexpected request")
+
+
+class End(enum.Enum):
+    """How a stream ended without a refusal."""
+
+    FINISHED = "finished by the client"
+    LOST = "lost, or abandoned by the client"
+
+
+@attrs.frozen(kw_only=True)
+class Client:
+    """One connection of a client that has authenticated."""
+
+    connection: ClientConnection
+    address: AddressPort
+    metadata: str
+    grant: TokenGrant
+
+
+class ClientStream:
+    """Serves one stream."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        version: WireVersion,
+        *,
+        client: Client,
+        directory: Directory,
+        announcing: dict[tuple[str, Role], "ClientStream"],
+        entropy: Callable[[int], bytes],
+    ) -> None:
+        """Serve nothing yet.
+
+        Args:
+          announcing: the stream that holds each announcement of this connection, shared by all its streams.
+          entropy: for the nonces of sealed tokens.
+        """
+        self._stream = stream
+        self._records = RecordStream(stream, version, max_frame_bytes=MAX_REQUEST_BYTES)
+        self._client = client
+        self._directory = directory
+        self._announcing = announcing
+        self._entropy = entropy
+        self._mid_record = False
+
+    async def serve(self) -> None:
+        """Serve the stream until it or the connection ends; raises nothing that the client could cause."""
+        ending = await self._serve_first_request()
+        if isinstance(ending, Error):
+            client_id = self._client.connection.client_id
+            logger.debug("client %.8s is refused a request: %r (%d)", client_id, ending.message, ending.code)
+            await self._send_error(ending)
+        self._stream.finish()
+        await let_finish(self._stream)
+
+    async def _serve_first_request(self) -> End | Error:
+        first = await self._receive()
+        match first:
+            case Announce():
+                return await self._serve_announce(first)
+            case SubscribeRelays():
+                return await self._serve_relays(first)
+            case End() | Error():
+                return first
+            case Unrecognized():
+                return UNKNOWN
+            case _:
+                assert_never(first)
+
+    # --- announce
+
+    async def _serve_announce(self, first: Announce) -> End | Error:
+        name, role = _name(first.endpoint), first.role
+        error = self._announce(name, role, first.peer)
+        if error is not None:
+            return error
+        with self._directory.watch_peers(name, role) as peers:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._push, peers.changes(), peers.encode)
+                ending = await self._read_announcements(name, role)
+                nursery.cancel_scope.cancel()
+        if ending is not End.LOST or not self._stream.connection.is_closed:
+            self._withdraw(name, role)
+        return ending
+
+    async def _read_announcements(self, name: str, role: Role) -> End | Error:
+        while True:
+            request = await self._receive()
+            match request:
+                case Announce():  # for the same endpoint, whatever it says
+                    error = self._announce(name, role, request.peer)
+                    if error is not None:
+                        return error
+                case SubscribeRelays() | Unrecognized():
+                    return UNEXPECTED
+                case End() | Error():
+                    return request
+                case _:
+                    assert_never(request)
+
+    def _announce(self, name: str, role: Role, peer: Peer | None) -> Error | None:
+        try:
+            # each time, since a reload of the tokens binds those already connected
+            self._client.grant.check_endpoint(name, role, ErrorCode.ANNOUNCE_VALIDATION_FAILED)
+            accepted = accept_peer(name, peer)
+        except Refused as refusal:
+            return Error(refusal.code, refusal.message)
+        self._announcing[name, role] = self
+        self._directory.announce(self._client.connection, name, role, accepted, self._client.metadata)
+        return None
+
+    def _withdraw(self, name: str, role: Role) -> None:
+        # Streams overtake each other: the end of this one may come after a new one has announced the endpoint anew.
+        if self._announcing.get((name, role)) is self:
+            del self._announcing[name, role]
+            self._directory.withdraw(self._client.connection, name, role)
+
+    # --- relays
+
+    async def _serve_relays(self, request: SubscribeRelays) -> End | Error:
+        name, role = _name(request.endpoint), request.role
+        try:
+            self._client.grant.check_endpoint(name, role, ErrorCode.RELAY_VALIDATION_FAILED)
+            check_certificate(request.client_certificate)
+        except Refused as refusal:
+            return Error(refusal.code, refusal.message)
+        except CertificateRejected as exc:
+            return Error(ErrorCode.RELAY_INVALID_CERTIFICATE, f"invalid certificate: {exc}")
+        authentication = codecs.CLIENT_AUTHENTICATION.encode(
+            ClientAuthentication(
+                endpoint=Endpoint(name), role=role, certificate_key=certificate_key(request.client_certificate)
+            )
+        )
+
+        def encode(relays: Mapping[str, RelayEntry]) -> bytes:
+            return codecs.CONTROL_RESPONSE.encode(offered_relays(relays, authentication, self._entropy))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._push, self._directory.relays.changes(), encode)
+            following = await self._receive()
+            nursery.cancel_scope.cancel()
+        if isinstance(following, End | Error):
+            return following
+        return UNEXPECTED
+
+    # --- records
+
+    async def _receive(self) -> ControlRequest | End | Error:
+        try:
+            request = await self._records.receive_or_end(codecs.CONTROL_REQUEST)
+        except RemoteProtocolError as exc:
+            return Error(ErrorCode.REQUEST_UNKNOWN, f"unreadable request: {exc}")
+        except (PathLost, Refused):
+            return End.LOST
+        return End.FINISHED if request is None else request
+
+    async def _push(self, changes: AsyncIterator[T], encode: Callable[[T], bytes]) -> None:
+        try:
+            async for value in changes:
+                self._mid_record = True
+                await self._records.send_payload(encode(value))
+                self._mid_record = False
+        except (PathLost, Refused):
+            return  # whoever reads this stream sees how it ends
+
+    async def _send_error(self, error: Error) -> None:
+        if self._mid_record:
+            self._stream.reset()  # the client would take the error for the rest of a list it was slow to read
+            return
+        try:
+            await self._records.send(codecs.CONTROL_RESPONSE, error)
+        except (PathLost, Refused):
+            return
+
+
+def accept_peer(name: str, peer: Peer | None) -> Peer:
+    """What others are told of an announced endpoint: its first addresses and relays, as many as we keep.
+
+    Raises:
+      Refused: it has no two certificates.
+    """
+    if peer is None:
+        raise Refused(ErrorCode.ANNOUNCE_VALIDATION_FAILED, f"'{name}' is announced without a peer")
+    for der, side, code in (
+        (peer.client_certificate, "client", ErrorCode.ANNOUNCE_INVALID_CLIENT_CERTIFICATE),
+        (peer.server_certificate, "server", ErrorCode.ANNOUNCE_INVALID_SERVER_CERTIFICATE),
+    ):
+        try:
+            check_certificate(der)
+        except CertificateRejected as exc:
+            raise Refused(code, f"'{name}' {side} cert is invalid") from exc
+    relay_ids = (relay_id for relay_id in peer.relay_ids if len(relay_id) <= MAX_RELAY_ID_CHARACTERS)
+    return attrs.evolve(peer, directs=peer.directs[:MAX_DIRECTS], relay_ids=tuple(relay_ids)[:MAX_RELAY_IDS])
+
+
+def check_certificate(der: bytes) -> None:
+    """Check what is to be handed on to others.
+
+    Raises:
+      CertificateRejected: it is no certificate, or too long for one.
+    """
+    if len(der) > MAX_CERTIFICATE_BYTES:
+        raise CertificateRejected(f"{len(der)} bytes, at most {MAX_CERTIFICATE_BYTES}")
+    parse_certificate(der)
+
+
+def offered_relays(relays: Mapping[str, RelayEntry], authentication: bytes, entropy: Callable[[int], bytes]) -> Relays:
+    """The relays as one client is offered them, each with a token only that relay can open (section 5.3).
+
+    Args:
+      authentication: the encoded `ClientAuthentication`.
+    """
+    return Relays(
+        relays=tuple(
+            Relay(
+                id=relay_id,
+                addresses=entry.addresses,
+                server_certificate=entry.server_certificate,
+                authentication=seal_client_authentication(authentication, entry.seal_key, entropy),
+                metadata=entry.metadata,
+            )
+            for relay_id, entry in relays.items()
+        )
+    )
+
+
+def _name(endpoint: Endpoint | None) -> str:
+    return "" if endpoint is None else endpoint.name  # no name is refused like an empty one (trap T12)

@@ -1,0 +1,123 @@
+"""Relays: who is let in, and offered to clients for as long as its connection lives (protocol section 5.1)."""
+
+import logging
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from connet_trio.control.authentication import GOODBYE_SECONDS, Exchange, authenticate, check_metadata, let_finish
+from connet_trio.control.client_stream import check_certificate
+from connet_trio.control.directory import Directory
+from connet_trio.control.identities import Identities
+from connet_trio.engine import RelayEntry, TokenTable
+from connet_trio.errors import CertificateRejected, PathLost, Refused, RemoteProtocolError
+from connet_trio.identity import new_key_pair, shared_key
+from connet_trio.quic import Connection
+from connet_trio.records.control_relay import Authenticate, Authenticated
+from connet_trio.records.error_code import ErrorCode
+from connet_trio.wire import ConnectionKind, codecs
+
+logger = logging.getLogger(__name__)
+
+EXCHANGE: Exchange[Authenticate, Authenticated] = Exchange(
+    kind=ConnectionKind.RELAY_TO_CONTROL,
+    request=codecs.RELAY_CONTROL_AUTHENTICATE,
+    reply=codecs.RELAY_CONTROL_AUTHENTICATE_REPLY,
+)
+MAX_ADDRESSES = 64
+
+
+@attrs.frozen(kw_only=True)
+class JoinedRelay:
+    """One connection of a relay that has authenticated."""
+
+    relay_id: str
+    connection_id: str
+    entry: RelayEntry
+
+
+class RelaySessions:
+    """The connections of all relays."""
+
+    def __init__(
+        self,
+        *,
+        control_id: str,
+        tokens: TokenTable,
+        identities: Identities,
+        directory: Directory,
+        entropy: Callable[[int], bytes],
+    ) -> None:
+        """Let in whom `tokens` says, and list them in `directory`."""
+        self._control_id = control_id
+        self._tokens = tokens
+        self._identities = identities
+        self._directory = directory
+        self._entropy = entropy
+
+    async def serve(self, connection: Connection) -> None:
+        """Serve one connection to its end."""
+
+        def judge(request: Authenticate) -> tuple[JoinedRelay, Authenticated]:
+            return self._judge(connection, request)
+
+        admitted = await authenticate(connection, EXCHANGE, judge)
+        if admitted is None:
+            return
+        connection.raise_windows()
+        relay, address = admitted.who, connection.remote_address
+        with trio.move_on_after(GOODBYE_SECONDS):
+            await admitted.stream.wait_delivered()  # before, the relay could not open what we seal for it
+        logger.info("relay %.8s connected from %s, metadata %r", relay.relay_id, address, relay.entry.metadata)
+        self._directory.register_relay(relay.relay_id, relay.connection_id, relay.entry)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(let_finish, admitted.stream)
+                lost = await _wait_lost(connection)
+            logger.info("relay %.8s from %s is gone: %r", relay.relay_id, address, str(lost))
+        finally:
+            self._directory.lose_relay(relay.relay_id, relay.connection_id)
+
+    def _judge(self, connection: Connection, request: Authenticate) -> tuple[JoinedRelay, Authenticated]:
+        try:
+            check_certificate(request.server_certificate)
+        except CertificateRejected as exc:
+            raise _failed(str(exc)) from exc
+        self._tokens.authenticate(request.token, connection.remote_address.address)
+        if len(request.addresses) > MAX_ADDRESSES:
+            raise _failed(f"{len(request.addresses)} addresses, at most {MAX_ADDRESSES}")
+        check_metadata(request.metadata)
+        relay_id, reconnect_token = self._identities.recognize(request.reconnect_token)
+        pair = new_key_pair(self._entropy)
+        try:
+            seal_key = shared_key(request.relay_authentication_key, pair.secret)
+        except RemoteProtocolError as exc:
+            raise _failed(str(exc)) from exc
+        entry = RelayEntry(
+            addresses=request.addresses,
+            metadata=request.metadata,
+            server_certificate=request.server_certificate,
+            seal_key=seal_key,
+        )
+        relay = JoinedRelay(relay_id=relay_id, connection_id=self._identities.new_connection_id(), entry=entry)
+        answer = Authenticated(
+            control_id=self._control_id,
+            reconnect_token=reconnect_token,
+            control_authentication_key=pair.public,
+        )
+        return relay, answer
+
+
+def _failed(reason: str) -> Refused:
+    return Refused(ErrorCode.AUTHENTICATION_FAILED, f"authentication failed: {reason}")
+
+
+async def _wait_lost(connection: Connection) -> PathLost:
+    """Wait for the end; whatever the relay opens meanwhile is no part of the protocol."""
+    while True:
+        try:
+            stream = await connection.accept_stream()
+        except PathLost as lost:
+            return lost
+        stream.abort()
