@@ -1,1 +1,5 @@
+"""TOML files, command-line flags and the environment → settings."""
 
+from connet_trio.config.load import Loaded, check_files, load_client, load_control, load_relay, load_server
+
+__all__ = ["Loaded", "check_files", "load_client", "load_control", "load_relay", "load_server"]

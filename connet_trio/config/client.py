@@ -1,0 +1,122 @@
+"""`[client]` → `ClientSettings`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from connet_trio.client.settings import (
+    DEFAULT_DRAIN_TIMEOUT,
+    DEFAULT_HANDSHAKE_IDLE_TIMEOUT,
+    DEFAULT_SERVER,
+    RESET_KEY_BYTES,
+    ClientSettings,
+    DestinationSettings,
+    SourceSettings,
+)
+from connet_trio.config import environment as environment_of
+from connet_trio.config.files import read_reset_key, read_roots, read_token
+from connet_trio.config.findings import Findings
+from connet_trio.config.schema import ClientTable, DestinationTable, EndpointTable, SourceTable
+from connet_trio.config.tables import value_of
+from connet_trio.engine.admission import MAX_ENDPOINT_NAME_BYTES
+from connet_trio.records.model import HostPort, Route
+
+
+def client_settings(table: ClientTable, environment: Mapping[str, str], findings: Findings) -> ClientSettings:
+    """What the table and the environment ask of a client.
+
+    Raises:
+      ConfigError: with every error among the findings.
+    """
+    token = read_token(table.token_file, table.token, findings) or environment_of.client_token(environment)
+    if token is None and table.token_file is None and not table.faulty & {"token", "token-file"}:
+        findings.add_error(
+            table.place, "has no token, expected token-file, token, or the environment variable CONNET_TOKEN"
+        )
+    reset_key, reset_key_directory = _reset_key(table, environment, findings)
+    server = value_of(table.server_addr, DEFAULT_SERVER)
+    server_roots = read_roots(table.server_cas_file, findings)
+    destinations = [_destination(name, inner, findings) for name, inner in table.destinations.items()]
+    sources = [_source(name, inner, findings) for name, inner in table.sources.items()]
+    _warn(table, findings)
+    findings.raise_errors()
+    return ClientSettings(
+        token=token or "",
+        metadata=value_of(table.metadata, ""),
+        server=server,
+        server_roots=server_roots,
+        server_name=value_of(table.server_name, server.host),
+        direct_address=value_of(table.direct_addr, None),
+        stateless_reset_key=reset_key,
+        stateless_reset_key_directory=reset_key_directory,
+        status_address=value_of(table.status_addr, None),
+        handshake_idle_timeout=value_of(table.handshake_idle_timeout, DEFAULT_HANDSHAKE_IDLE_TIMEOUT),
+        drain_timeout=value_of(table.drain_timeout, DEFAULT_DRAIN_TIMEOUT),
+        destinations=tuple(destination for destination in destinations if destination),
+        sources=tuple(source for source in sources if source),
+    )
+
+
+def _reset_key(
+    table: ClientTable, environment: Mapping[str, str], findings: Findings
+) -> tuple[bytes | None, Path | None]:
+    """The key, or else where one is to be kept (protocol section 12.5); a file wins over the literal."""
+    if table.direct_stateless_reset_key_file:
+        return read_reset_key(table.direct_stateless_reset_key_file, RESET_KEY_BYTES, findings), None
+    if table.direct_stateless_reset_key:
+        return table.direct_stateless_reset_key.value, None
+    directory = environment_of.reset_key_directory(environment)
+    if directory is None:
+        findings.add_warning(
+            table.place,
+            "no directory for a stateless reset key, so peers notice a restart late: set CONNET_CACHE_DIR",
+        )
+    return None, directory
+
+
+def _destination(name: str, table: DestinationTable, findings: Findings) -> DestinationSettings | None:
+    target = _url(name, table, findings)
+    if target is None:
+        return None
+    return DestinationSettings(
+        name=name,
+        route=value_of(table.route, Route.ANY),
+        target=target,
+        dial_timeout=value_of(table.dial_timeout, None),
+    )
+
+
+def _source(name: str, table: SourceTable, findings: Findings) -> SourceSettings | None:
+    listen = _url(name, table, findings)
+    if listen is None:
+        return None
+    return SourceSettings(
+        name=name,
+        route=value_of(table.route, Route.ANY),
+        listen=listen,
+        dial_timeout=value_of(table.dial_timeout, None),
+    )
+
+
+def _url(name: str, table: DestinationTable | SourceTable, findings: Findings) -> HostPort | None:
+    """The address an endpoint is about; None, with the reason among the findings, for one that cannot be."""
+    name_bytes = len(name.encode())
+    if not 0 < name_bytes <= MAX_ENDPOINT_NAME_BYTES:
+        findings.add_error(table.place, f"a name of {name_bytes} bytes, expected 1 to {MAX_ENDPOINT_NAME_BYTES}")
+        return None
+    if table.url is None and "url" not in table.faulty:
+        findings.add_error(table.place, "has no url, expected tcp://host:port")
+    return value_of(table.url, None)
+
+
+def _warn(table: ClientTable, findings: Findings) -> None:
+    """Say what is accepted and will not do what it says in this release."""
+    if table.nat_pmp and table.nat_pmp.value == "dial":
+        findings.add_warning(table.nat_pmp.place, '"dial" does nothing in this release, which has no NAT-PMP yet')
+    endpoints: list[EndpointTable] = [*table.destinations.values(), *table.sources.values()]
+    for endpoint in endpoints:
+        if endpoint.route and endpoint.route.value is Route.DIRECT:
+            findings.add_warning(
+                endpoint.route.place, '"direct" never connects in this release, which has no direct paths yet'
+            )
+    if not endpoints:
+        findings.add_warning(table.place, "has neither destinations nor sources, so there is nothing to do")
