@@ -171,7 +171,8 @@ class Client:
             raise ConfigError(f"this client already has a {endpoint.role.name.lower()} {endpoint.label}")
         endpoints[endpoint.name] = endpoint  # type: ignore[assignment]  # each caller passes the dict of its kind
         try:
-            await self._tasks.start(endpoint.run, self._session.link)
+            with single_error():
+                await self._tasks.start(endpoint.run, self._session.link)
         except BaseException:
             del endpoints[endpoint.name]
             raise
@@ -238,7 +239,9 @@ def _reset_key(
 ) -> bytes | None:
     if settings.stateless_reset_key is not None or settings.stateless_reset_key_directory is None:
         return settings.stateless_reset_key
-    address = settings.direct_address or HostPort("", socket.local_address.port)
+    address = settings.direct_address or DEFAULT_DIRECT_ADDRESS
+    if settings.direct_address is None and socket.local_address.port != address.port:
+        return None  # a port of chance: a key kept for it would never be found again
     try:
         return load_reset_key(settings.stateless_reset_key_directory, address, surroundings.entropy)
     except OSError as exc:

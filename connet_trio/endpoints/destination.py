@@ -2,7 +2,9 @@
 
 import trio
 
+from connet_trio.concurrency import Watched
 from connet_trio.endpoints.connecting import accept_from_relay
+from connet_trio.endpoints.control_link import ControlLink
 from connet_trio.endpoints.endpoint import ClientContext, Endpoint
 from connet_trio.errors import EndpointClosed
 from connet_trio.quic import Stream
@@ -16,6 +18,15 @@ class Destination(Endpoint, trio.abc.Listener[Stream]):
         super().__init__(name, Role.DESTINATION, route, context)
         # No buffer: a stream waits in its own task, and how many may is limited by the stream credit of its connection.
         self._accepted, self._to_accept = trio.open_memory_channel[Stream](0)
+
+    async def run(
+        self, sessions: Watched[ControlLink | None], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """See `Endpoint.run`; when it ends, so does accepting."""
+        try:
+            await super().run(sessions, task_status=task_status)
+        finally:
+            self._accepted.close()
 
     async def accept(self) -> Stream:
         """The next stream of a source. One bad source never makes it fail.

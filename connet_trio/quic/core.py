@@ -343,6 +343,9 @@ class Core(QuicConnection):
     def _handle_new_connection_id_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
         super()._handle_new_connection_id_frame(context, frame_type, buf)
         self.reset_tokens_changed = True
+        if not self._peer_cid.stateless_reset_token:
+            # a dialer cannot give its first ID a token: move to one whose owner can say that it has restarted
+            self.change_connection_id()
 
     def reset_tokens(self) -> frozenset[bytes]:
         """Tokens with which the peer can say that it has forgotten this connection."""

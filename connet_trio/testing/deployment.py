@@ -158,10 +158,13 @@ async def wait_path(source: Source) -> None:
 
 
 async def echo_stream(stream: Stream) -> None:
-    """Send back what arrives, then end."""
-    async for chunk in stream:
-        await stream.send_all(chunk)
-    await stream.send_eof()
+    """Send back what arrives, then end; a stream that breaks is the other side's business."""
+    try:
+        async for chunk in stream:
+            await stream.send_all(chunk)
+        await stream.send_eof()
+    except trio.BrokenResourceError:
+        stream.abort()
 
 
 async def exchange(stream: AbortableStream, data: bytes) -> bytes:
