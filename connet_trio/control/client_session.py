@@ -6,6 +6,7 @@ client connection ─┬─ authentication stream: its end
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
 
 import trio
@@ -18,7 +19,6 @@ from connet_trio.engine import ClientConnection, TokenTable
 from connet_trio.errors import PathLost
 from connet_trio.quic import Connection
 from connet_trio.records.control import Authenticate, Authenticated
-from connet_trio.records.model import Role
 from connet_trio.wire import ConnectionKind, codecs
 
 logger = logging.getLogger(__name__)
@@ -83,7 +83,14 @@ class ClientSessions:
         return client, Authenticated(public=address, reconnect_token=reconnect_token)
 
     async def _serve_streams(self, connection: Connection, admitted: Admitted[Client]) -> PathLost:
-        announcing: dict[tuple[str, Role], ClientStream] = {}
+        client_stream = partial(
+            ClientStream,
+            version=admitted.version,
+            client=admitted.who,
+            directory=self._directory,
+            announcing={},
+            entropy=self._entropy,
+        )
         # Left to end by themselves: one that the client finished before it closed the connection is withdrawn at once.
         async with trio.open_nursery() as nursery:
             nursery.start_soon(let_finish, admitted.stream)
@@ -92,12 +99,4 @@ class ClientSessions:
                     stream = await connection.accept_stream()
                 except PathLost as lost:
                     return lost
-                served = ClientStream(
-                    stream,
-                    admitted.version,
-                    client=admitted.who,
-                    directory=self._directory,
-                    announcing=announcing,
-                    entropy=self._entropy,
-                )
-                nursery.start_soon(served.serve)
+                nursery.start_soon(client_stream(stream).serve)

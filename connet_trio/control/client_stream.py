@@ -62,8 +62,8 @@ class ClientStream:
     def __init__(
         self,
         stream: Stream,
-        version: WireVersion,
         *,
+        version: WireVersion,
         client: Client,
         directory: Directory,
         announcing: dict[tuple[str, Role], "ClientStream"],

@@ -92,11 +92,6 @@ class Directory:
             if not watched.watchers:
                 del self._lists[key]
 
-    @property
-    def watched_lists(self) -> int:
-        """How many different lists somebody watches."""
-        return len(self._lists)
-
     def announcements(self) -> list[Announcement]:
         """Every announcement, those about to expire included."""
         return self._registry.entries()
@@ -118,7 +113,9 @@ class Directory:
     async def run(self) -> None:
         """Take off what has expired. Never returns."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._lose_restored_relays)
+            restored = tuple(self._roster.entries())
+            if restored:
+                nursery.start_soon(self._lose_restored, restored)
             while True:
                 with trio.CancelScope(deadline=self._registry.next_deadline()) as self._nap:
                     await trio.sleep_forever()
@@ -142,10 +139,9 @@ class Directory:
         for relay in snapshot.relays:
             self.register_relay(relay.id, RESTORED, _entry(relay))
 
-    async def _lose_restored_relays(self) -> None:
-        restored = tuple(self._roster.entries())
+    async def _lose_restored(self, relay_ids: tuple[str, ...]) -> None:
         await trio.sleep(RESTORED_RELAY_SECONDS)
-        for relay_id in restored:
+        for relay_id in relay_ids:
             self.lose_relay(relay_id, RESTORED)
 
     def _tell(self, changes: list[PeersChanged]) -> None:

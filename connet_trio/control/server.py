@@ -10,7 +10,6 @@ control ─┬─ transport for each ingress: receives for every connection, and
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from importlib.metadata import version
 
 import attrs
 import trio
@@ -28,6 +27,7 @@ from connet_trio.quic import Answer, Faults, Listening, Surroundings, Transport,
 from connet_trio.records.model import AddressPort
 from connet_trio.records.status import ControlStatus, IngressStatus
 from connet_trio.store import ControlIdentity, Store, control_identity, open_store
+from connet_trio.version import BUILD_VERSION
 from connet_trio.wire import ConnectionKind, protocol_names
 
 CLOSED = (0, "connection closed")
@@ -150,7 +150,7 @@ class ControlServer:
     def status(self) -> ControlStatus:
         """Everything it knows now, without secrets."""
         return ControlStatus(
-            build_version=version("connet-trio"),
+            build_version=BUILD_VERSION,
             control_id=self._identity.control_id,
             client_ingresses=_ingress_statuses(self._client_ingresses),
             relay_ingresses=_ingress_statuses(self._relay_ingresses),

@@ -132,6 +132,7 @@ class RelayLink:
             stream.close()
             if isinstance(answer, Error):
                 raise Refused(answer.code, answer.message)
+            connection.ends_are_whole = bool(answer.passes_on_resets)
             return
         raise DialFailed(f"{connection.remote_address}: no answer to authentication in {AUTHENTICATION_SECONDS:g} s")
 

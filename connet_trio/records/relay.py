@@ -18,5 +18,9 @@ class Authenticate:
 class Authenticated:
     """The relay lets the client in."""
 
+    passes_on_resets: int = numbered(1000, default=0)
+    """Ours says 1 here: a stream that breaks on one side is reset on the other, so that FIN means a whole end. The
+    original turns a break into FIN (trap T17) and ignores this field."""
+
 
 AuthenticateReply = Error | Authenticated
