@@ -17,6 +17,7 @@ from connet_trio.quic.limits import KEEPALIVE_SECONDS, STREAMS_ALLOWED, WINDOWS,
 from connet_trio.quic.network_path import Datagram
 from connet_trio.quic.stream import SEND_LOW_BYTES, Stream
 from connet_trio.records.model import AddressPort
+from connet_trio.records.text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,8 @@ class Connection:
         self.dialled = core.configuration.is_client
         self.remote_address = remote_address
         self.lost: PathLost | None = None
+        self.ends_are_whole = True
+        """Whether FIN on a stream means that its sender said all; false behind a relay that makes FIN of a break."""
         self.blocked: dict[int, Stream] = {}
         self.delivering: dict[int, Stream] = {}
         self._router = router
@@ -311,13 +314,14 @@ class Connection:
 
 
 def _loss(event: events.ConnectionTerminated, *, by_peer: bool) -> PathLost:
+    reason = printable(event.reason_phrase)
     if event.frame_type is None and by_peer:
-        text = f"closed by the peer: {event.reason_phrase} ({event.error_code})"
-        return PathLost(text, code=event.error_code, reason=event.reason_phrase)
+        text = f"closed by the peer: {reason} ({event.error_code})"
+        return PathLost(text, code=event.error_code, reason=reason)
     if event.reason_phrase == STATELESS_RESET_REASON:
         return PathLost("the peer has restarted and forgotten the connection (stateless reset)")
     if event.reason_phrase == IDLE_REASON:
         return PathLost("no sign of life from the peer")
     side = "the peer" if by_peer else "this side"
-    text = f"{side} ended the connection: {event.reason_phrase or 'no reason given'} (QUIC error {event.error_code:#x})"
+    text = f"{side} ended the connection: {reason or 'no reason given'} (QUIC error {event.error_code:#x})"
     return PathLost(text, quic_error=event.error_code)

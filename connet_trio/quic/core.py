@@ -435,17 +435,20 @@ class Core(QuicConnection):
     def consume(self, stream_id: int, count: int) -> bool:
         """The application took `count` bytes: grant that many more. True when credit is worth a packet now."""
         self._consumed += count
-        due = self._consumed + self.windows.connection - self._local_max_data.value >= self.windows.connection // 4
         stream = self._streams.get(stream_id)
-        if stream is None:
+        if stream is not None:
+            consumed = self._stream_consumed[stream_id] = self._stream_consumed.get(stream_id, 0) + count
+        if not self.windows.renewed:
+            return False
+        due = self._consumed + self.windows.connection - self._local_max_data.value >= self.windows.connection // 4
+        if stream is None or stream.receiver.is_finished:
             return due
-        consumed = self._stream_consumed[stream_id] = self._stream_consumed.get(stream_id, 0) + count
         credit = consumed + self.windows.stream
-        if not stream.receiver.is_finished and credit - stream.max_stream_data_local >= self.windows.stream // 4:
-            stream.max_stream_data_local = credit
-            self._stream_table.credited[stream_id] = stream
-            return True
-        return due
+        if credit - stream.max_stream_data_local < self.windows.stream // 4:
+            return due
+        stream.max_stream_data_local = credit
+        self._stream_table.credited[stream_id] = stream
+        return True
 
     def release(self, stream_id: int) -> bool:
         """Nobody will read this stream again: give all it has received back to the connection's window.
@@ -483,7 +486,7 @@ class Core(QuicConnection):
     def _write_connection_limits(self, builder: Any, space: Any) -> None:
         limit = self._local_max_data
         credit = self._consumed + self.windows.connection
-        if credit - limit.value >= self.windows.connection // 4:
+        if self.windows.renewed and credit - limit.value >= self.windows.connection // 4:
             limit.value = credit
         streams = self._local_max_streams_bidi
         if limit.value == limit.sent and streams.value == streams.sent:

@@ -33,8 +33,10 @@ class Windows:
 
     stream: int = 1 << 20
     connection: int = 16 << 20
+    renewed: bool = True
+    """Whether what has been read is granted again."""
 
 
 WINDOWS = Windows()
-UNAUTHENTICATED_WINDOWS = Windows(stream=1 << 16, connection=1 << 16)
-"""What a listener grants a stranger; raised by `Connection.raise_windows` once it is known."""
+UNAUTHENTICATED_WINDOWS = Windows(stream=1 << 16, connection=1 << 16, renewed=False)
+"""What a listener grants a stranger, all in all; raised by `Connection.raise_windows` once it is known."""
