@@ -168,7 +168,7 @@ class Client:
 
     async def _start(self, endpoint: Endpoint, endpoints: "dict[str, Source] | dict[str, Destination]") -> None:
         if endpoint.name in endpoints:
-            raise ConfigError(f"this client already has a {endpoint.role.name.lower()} {endpoint.label}")
+            raise ConfigError(f"this client already has a {endpoint.known.role.name.lower()} {endpoint.label}")
         endpoints[endpoint.name] = endpoint  # type: ignore[assignment]  # each caller passes the dict of its kind
         try:
             with single_error():
@@ -194,7 +194,7 @@ class Client:
                 settings.name,
                 settings.target,
                 settings.dial_timeout,
-                traffic=destination.traffic,
+                traffic=destination.known.traffic,
             )
 
     async def _serve_source(
@@ -210,7 +210,7 @@ class Client:
                 listeners,
                 source.name,
                 source.dial,
-                traffic=source.traffic,
+                traffic=source.known.traffic,
                 streams=self._tasks,
                 workload=self._workload,
                 task_status=task_status,

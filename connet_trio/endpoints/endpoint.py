@@ -18,14 +18,14 @@ import trio
 from connet_trio.concurrency import Backoff, Watched, keep_session
 from connet_trio.endpoints.announcing import announce, subscribe_relays
 from connet_trio.endpoints.control_link import ControlLink
+from connet_trio.endpoints.knowledge import Knowledge
 from connet_trio.endpoints.peer_log import PeerLog
 from connet_trio.endpoints.relay_link import RelayLink
-from connet_trio.engine import Path, Paths
+from connet_trio.engine import Path
 from connet_trio.errors import ConnetError, EndpointClosed, Refused
-from connet_trio.forward import Traffic
 from connet_trio.identity import Realm, issue_identity
 from connet_trio.quic import Stream, Surroundings, Transport
-from connet_trio.records.control import Peer, Peers, Relay, Relays, RemotePeer
+from connet_trio.records.control import Peer, Peers, Relay, Relays
 from connet_trio.records.model import Role, Route
 from connet_trio.records.text import printable
 
@@ -47,33 +47,30 @@ class Endpoint:
 
     def __init__(self, name: str, role: Role, route: Route, context: ClientContext) -> None:
         surroundings = context.surroundings
-        self.name = name
-        self.role = role
-        self.route = route
-        self.traffic = Traffic()
-        self.online = Watched(False)
-        """Whether control has accepted the announcement in the present session."""
+        self.known = Knowledge(name=name, role=role, route=route)
+        self.log = PeerLog(self.known, surroundings.wall_clock)
         self.active = Watched(False)
         """Whether a path to some peer stands."""
-        self.paths = Paths()
-        self.peers: dict[str, RemotePeer] = {}
-        self.links: dict[str, RelayLink] = {}
         self._context = context
         self._identity = issue_identity(Realm.PEER, wall_now=surroundings.wall_clock(), entropy=surroundings.entropy)
         self._announcement = Watched(self._peer())
-        self.log = PeerLog(self, surroundings.wall_clock)
         self._suspected = trio.Event()
         self._closed = False
 
     @property
+    def name(self) -> str:
+        """What it is announced as."""
+        return self.known.name
+
+    @property
     def label(self) -> str:
         """The name as logs show it."""
-        return printable(self.name)
+        return self.known.label
 
     def check_open(self) -> None:
         """Raise EndpointClosed once the endpoint is over."""
         if self._closed:
-            raise EndpointClosed(f"{self.role.name.lower()} {self.label} is closed")
+            raise EndpointClosed(f"{self.known.role.name.lower()} {self.label} is closed")
 
     async def handle_stream(self, stream: Stream) -> None:
         """A stream that a relay opened; only destinations expect any."""
@@ -111,21 +108,21 @@ class Endpoint:
                     "announcement",
                     session,
                     start,
-                    lambda: announce(session, self.name, self.role, self._announcement, handle_peers),
+                    lambda: announce(session, self.name, self.known.role, self._announcement, handle_peers),
                 )
-                if self.route.allows_relay:
+                if self.known.route.allows_relay:
                     leaf = self._identity.client.der
                     streams.start_soon(
                         self._hold,
                         "list of relays",
                         session,
                         start,
-                        lambda: subscribe_relays(session, self.name, self.role, leaf, handle_relays),
+                        lambda: subscribe_relays(session, self.name, self.known.role, leaf, handle_relays),
                     )
                 await session.connection.wait_closed()
                 streams.cancel_scope.cancel()
         finally:
-            self.online.set(False)
+            self.known.announced = False
 
     async def _hold(self, what: str, session: ControlLink, start: "_Start", once: Callable[[], object]) -> None:
         """Open a stream again, with growing delays, whenever it ends before the session."""
@@ -144,9 +141,9 @@ class Endpoint:
     async def _watch_suspicions(self) -> None:
         while True:
             self._suspected = trio.Event()
-            with trio.move_on_at(self.paths.next_deadline()):
+            with trio.move_on_at(self.known.paths.next_deadline()):
                 await self._suspected.wait()
-            self.paths.handle_timer(trio.current_time())
+            self.known.paths.handle_timer(trio.current_time())
             self._refresh()
 
     def _backoff(self) -> Backoff:
@@ -155,23 +152,24 @@ class Endpoint:
     # --- told by control
 
     def _handle_peers(self, peers: Peers, *, start: "_Start") -> None:
-        self.peers = {remote.id: remote for remote in peers.peers}
-        self.paths.handle_peers(peers.peers)
-        if not self.online.value:
-            self.online.set(True)
+        self.known.peers = {remote.id: remote for remote in peers.peers}
+        self.known.paths.handle_peers(peers.peers)
+        if not self.known.announced:
+            self.known.announced = True
             self.log.report_online()
         start.set_done()
         self._refresh()
 
     def _handle_relays(self, relays: Relays, *, nursery: trio.Nursery) -> None:
+        links = self.known.links
         offers = {relay.id: relay for relay in relays.relays}
-        for relay_id in [known for known in self.links if known not in offers]:
-            self.links.pop(relay_id).scope.cancel()
+        for relay_id in [known for known in links if known not in offers]:
+            links.pop(relay_id).scope.cancel()
         for relay_id, offer in offers.items():
-            if relay_id in self.links:
-                self.links[relay_id].offer = offer
+            if relay_id in links:
+                links[relay_id].offer = offer
             else:
-                link = self.links[relay_id] = self._make_link(offer)
+                link = links[relay_id] = self._make_link(offer)
                 nursery.start_soon(link.run)
 
     def _make_link(self, offer: Relay) -> RelayLink:
@@ -190,34 +188,29 @@ class Endpoint:
     # --- told by relay links and by those who try paths
 
     def _handle_link_change(self, link: RelayLink) -> None:
-        if self.links.get(link.offer.id, link) is not link:
+        if self.known.links.get(link.offer.id, link) is not link:
             return  # withdrawn, and offered anew meanwhile
         if link.connection is not None:
-            self.paths.handle_relay_up(link.offer.id)
+            self.known.paths.handle_relay_up(link.offer.id)
         else:
-            self.paths.handle_relay_down(link.offer.id)
+            self.known.paths.handle_relay_down(link.offer.id)
         self._announcement.set(self._peer())
         self._refresh()
 
     def handle_no_answer(self, path: Path) -> None:
         """A path did not answer in time: suspect."""
-        self.paths.handle_no_answer(path, trio.current_time())
+        self.known.paths.handle_no_answer(path, trio.current_time())
         self._suspected.set()
         self._refresh()
 
     def handle_answer(self, path: Path) -> None:
         """A path answered."""
-        self.paths.handle_answer(path)
+        self.known.paths.handle_answer(path)
         self._refresh()
-
-    def rtt_of(self, path: Path) -> float:
-        """Round trip of a path in seconds, `inf` when it is down."""
-        link = self.links.get(path.id)
-        return float("inf") if link is None else link.smoothed_rtt
 
     def _refresh(self) -> None:
         """Peers, relays or suspicions are different: tell those who watch."""
-        self.active.set(bool(self.paths.active()))
+        self.active.set(bool(self.known.paths.active()))
         self.log.report_changes()
 
     def _peer(self) -> Peer:
@@ -225,7 +218,7 @@ class Endpoint:
         return Peer(
             server_certificate=self._identity.server.der,
             client_certificate=self._identity.client.der,
-            relay_ids=tuple(relay_id for relay_id, link in self.links.items() if link.connection is not None),
+            relay_ids=tuple(relay_id for relay_id, link in self.known.links.items() if link.connection is not None),
         )
 
 

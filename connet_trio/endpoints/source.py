@@ -40,7 +40,7 @@ class Source(Endpoint):
           EndpointClosed: the source is closed.
         """
         self.check_open()
-        candidates = self.paths.candidates(self.rtt_of, trio.current_time())
+        candidates = self.known.paths.candidates(self.known.rtt_of, trio.current_time())
         if not candidates:
             await trio.lowlevel.checkpoint()
             raise NoActivePeers(f"no active destinations found for {self.label}")
@@ -54,7 +54,7 @@ class Source(Endpoint):
         raise PeersUnreachable(f"cannot dial active destinations of {self.label}: {reasons}", tuple(causes))
 
     async def _try(self, path: Path) -> Stream:
-        link = self.links.get(path.id)
+        link = self.known.links.get(path.id)
         if link is None or link.connection is None:
             raise PathLost(f"relay {path.id[:8]} is gone")
         version = wire_version(ConnectionKind.CLIENT_TO_RELAY, link.connection.alpn)
