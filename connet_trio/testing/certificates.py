@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-DAYS = 365
+DAYS = 730
 SUBJECT = "connet"
 
 
@@ -35,7 +35,8 @@ def write_certificate(directory: Path, hosts: Sequence[str]) -> None:
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, SUBJECT)])
     now = datetime.now(UTC)
     builder = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now)
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now)
         .not_valid_after(now + timedelta(days=DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     )

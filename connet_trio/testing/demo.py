@@ -16,26 +16,17 @@ import tempfile
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import attrs
 import click
 import trio
 
 from connet_trio.concurrency import single_error
 from connet_trio.testing.certificates import openssl_command, write_certificate, write_certificate_with_openssl
-from connet_trio.testing.processes import (
-    ProcessEnded,
-    ServiceProcess,
-    free_ports,
-    open_process,
-    open_service,
-    status_of,
-)
+from connet_trio.testing.local_site import START_SECONDS, LocalSite, Processes
+from connet_trio.testing.processes import ProcessEnded, ServiceProcess, open_process, status_of
 
-START_SECONDS = 20.0
 TRANSFER_SECONDS_PER_MIB = 2.0
 """Far more than it takes: a machine may be busy."""
 
@@ -45,25 +36,6 @@ CHUNK = 1 << 20
 
 class DemoFailed(Exception):
     """Something is not as it should be; the text says what."""
-
-
-@attrs.frozen(kw_only=True)
-class Ports:
-    """Where everything is on this machine."""
-
-    control: int
-    relay: int
-    web: int
-    source: int
-
-
-@attrs.frozen(kw_only=True)
-class Processes:
-    """What runs."""
-
-    server: ServiceProcess
-    destination: ServiceProcess
-    source: ServiceProcess
 
 
 @click.command(help=__doc__.partition("\n")[0])
@@ -99,58 +71,28 @@ async def _fail_on_signal(signals: AsyncIterator[int]) -> None:
 
 
 async def _run(directory: Path, mib: int) -> None:
-    control, relay, web, source = free_ports(4)
-    ports = Ports(control=control, relay=relay, web=web, source=source)
-    digest = _prepare(directory, ports, mib)
-    async with _open_processes(directory, ports) as processes:
+    site = LocalSite.in_directory(directory)
+    digest = _prepare(site, mib)
+    async with _open_processes(site) as processes:
         _show_clients(processes, await status_of(processes.destination), await status_of(processes.source))
-        await _transfer(directory, ports, processes.source, mib, digest)
+        await _transfer(site, processes.source, mib, digest)
         await _show_path(processes, mib)
         await _stop(processes)
-    _check_ports(ports)
+    _check_ports(site)
     click.echo("\nAll well: nothing is running any more, and nothing is left on the disk.")
 
 
-def _prepare(directory: Path, ports: Ports, mib: int) -> str:
+def _prepare(site: LocalSite, mib: int) -> str:
     """Write certificate, configurations and something to transfer; returns its SHA-256."""
-    if write_certificate_with_openssl(directory, HOSTS):
+    if write_certificate_with_openssl(site.directory, HOSTS):
         click.echo(f"1. A certificate for the server:\n     {' '.join(openssl_command(HOSTS))}")
     else:
-        write_certificate(directory, HOSTS)
+        write_certificate(site.directory, HOSTS)
         click.echo("1. A certificate for the server, made with Python's cryptography (there is no usable openssl).")
-    (directory / "server.toml").write_text(
-        f"""[server]
-tokens = ["client-d-token", "client-s-token"]
-
-[[server.ingress]]
-addr = ":{ports.control}"
-cert-file = "cert.pem"
-key-file = "key.pem"
-
-[[server.relay-ingress]]
-addr = ":{ports.relay}"
-hostports = ["localhost"]
-"""
-    )
-    (directory / "client-d.toml").write_text(
-        _client("client-d-token", ports) + f'[client.destinations.serviceA]\nurl = "tcp://127.0.0.1:{ports.web}"\n'
-    )
-    (directory / "client-s.toml").write_text(
-        _client("client-s-token", ports)
-        + f'[client.sources.serviceA]\nroute = "relay"\nurl = "tcp://127.0.0.1:{ports.source}"\n'
-    )
-    (directory / "files").mkdir()
-    return _write_random(directory / "files" / "random", mib)
-
-
-def _client(token: str, ports: Ports) -> str:
-    return f"""[client]
-token = "{token}"
-server-addr = "127.0.0.1:{ports.control}"
-server-cas-file = "cert.pem"
-status-addr = "127.0.0.1:0"
-
-"""
+    site.write_server()
+    site.write_clients()
+    (site.directory / "files").mkdir()
+    return _write_random(site.directory / "files" / "random", mib)
 
 
 def _write_random(file: Path, mib: int) -> str:
@@ -164,32 +106,27 @@ def _write_random(file: Path, mib: int) -> str:
 
 
 @asynccontextmanager
-async def _open_processes(directory: Path, ports: Ports) -> AsyncIterator[Processes]:
-    """Start everything, each as soon as what it needs is up."""
+async def _open_processes(site: LocalSite) -> AsyncIterator[Processes]:
+    """Start everything, each when what it needs is up."""
     async with AsyncExitStack() as stack:
-        command = [sys.executable, "-m", "http.server", str(ports.web), "--bind", "127.0.0.1", "--directory", "files"]
-        await stack.enter_async_context(open_process(command, directory=directory))
-        with trio.fail_after(START_SECONDS):
-            await _wait_listening(ports.web)
-        click.echo(f"2. A web service with {directory.name}/files, on TCP port {ports.web}.")
-        started: list[ServiceProcess] = []
-        for name, what, arguments in (
-            ("server", "The server (control and a relay)", ("server", "--status-addr", "127.0.0.1:0")),
-            ("client-d", "Client D, which offers the web service as serviceA", ()),
-            ("client-s", "Client S, which makes serviceA a local port", ()),
-        ):
-            opening = open_service(*arguments, "--config", f"{name}.toml", directory=directory)
-            service = await stack.enter_async_context(opening)
+
+        async def start(number: int, what: str, *arguments: str) -> ServiceProcess:
+            service = await stack.enter_async_context(site.open(*arguments))
             with trio.fail_after(START_SECONDS):
                 await service.wait_line("is up")
-            click.echo(f"{len(started) + 3}. {what}:\n     {_command_line(arguments, name)}  (process {service.pid})")
-            started.append(service)
-        server, destination, source = started
-        yield Processes(server=server, destination=destination, source=source)
+            click.echo(f"{number}. {what}:\n     connet-trio {' '.join(arguments)}  (process {service.pid})")
+            return service
 
-
-def _command_line(arguments: tuple[str, ...], name: str) -> str:
-    return " ".join(["connet-trio", *arguments[:1], "--config", f"{name}.toml"])
+        command = [sys.executable, "-m", "http.server", str(site.target), "--bind", "127.0.0.1", "--directory", "files"]
+        await stack.enter_async_context(open_process(command, directory=site.directory))
+        with trio.fail_after(START_SECONDS):
+            await _wait_listening(site.target)
+        click.echo(f"2. A web service, on TCP port {site.target}.")
+        yield Processes(
+            server=await start(3, "The server (control and a relay)", "server", "--config", "server.toml"),
+            destination=await start(4, "Client D, which offers that service as serviceA", "--config", "client-d.toml"),
+            source=await start(5, "Client S, which makes serviceA a local port", "--config", "client-s.toml"),
+        )
 
 
 async def _wait_listening(port: int) -> None:
@@ -216,23 +153,22 @@ def _show_clients(processes: Processes, destination: dict[str, Any], source: dic
     )
 
 
-async def _transfer(directory: Path, ports: Ports, source: ServiceProcess, mib: int, digest: str) -> None:
+async def _transfer(site: LocalSite, source: ServiceProcess, mib: int, digest: str) -> None:
     """Fetch the file through the source, when both ends have found the relay."""
-    url = f"http://127.0.0.1:{ports.source}/random"
-    target = directory / "fetched"
+    url = f"http://127.0.0.1:{site.source}/random"
+    target = site.directory / "fetched"
     curl = shutil.which("curl")
     with trio.fail_after(START_SECONDS):
         await source.wait_line("connected through relay")
     with trio.fail_after(START_SECONDS + mib * TRANSFER_SECONDS_PER_MIB):
         begin = trio.current_time()
         if curl is not None:
-            command = [curl, "--silent", "--show-error", "--fail", "--output", str(target), url]
+            command = [curl, "--silent", "--show-error", "--fail", "--noproxy", "*", "--output", str(target), url]
             fetched = await trio.run_process(command, capture_stderr=True, check=False)
             if fetched.returncode != 0:
                 raise DemoFailed(f"curl: {fetched.stderr.decode(errors='replace').strip()}")
         else:
-            fetch = partial(urllib.request.urlretrieve, url, target)
-            await trio.to_thread.run_sync(fetch, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(_fetch, url, target, abandon_on_cancel=True)
         seconds = trio.current_time() - begin
     with target.open("rb") as file:
         arrived = hashlib.file_digest(file, "sha256").hexdigest()
@@ -243,6 +179,12 @@ async def _transfer(directory: Path, ports: Ports, source: ServiceProcess, mib: 
         f"6. {program} has fetched {mib} MiB from {url} in {seconds:.1f} s ({mib / seconds:.0f} MiB/s):\n"
         f"     SHA-256 {arrived}, the same as that of the file."
     )
+
+
+def _fetch(url: str, target: Path) -> None:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(url, timeout=START_SECONDS) as answer, target.open("wb") as file:
+        shutil.copyfileobj(answer, file)
 
 
 async def _show_path(processes: Processes, mib: int) -> None:
@@ -261,8 +203,8 @@ async def _show_path(processes: Processes, mib: int) -> None:
         f"bytes in {relay['streams-total']} stream(s).\n"
         "     This release connects through relays; direct paths come with a later one."
     )
-    memory = {name: service.resident_bytes() >> 20 for name, service in attrs.asdict(processes, recurse=False).items()}
-    click.echo("   Memory: " + ", ".join(f"{name} {size} MiB" for name, size in memory.items()))
+    memory = [f"{service.resident_bytes() >> 20} MiB" for service in processes.all]
+    click.echo(f"   Memory of server, D and S: {', '.join(memory)}.")
 
 
 async def _stop(processes: Processes) -> None:
@@ -278,11 +220,11 @@ async def _stop(processes: Processes) -> None:
     click.echo("8. Each was asked to stop (SIGTERM) and ended with 0.")
 
 
-def _check_ports(ports: Ports) -> None:
+def _check_ports(site: LocalSite) -> None:
     for port, kind in (
-        (ports.control, socket.SOCK_DGRAM),
-        (ports.relay, socket.SOCK_DGRAM),
-        (ports.source, socket.SOCK_STREAM),
+        (site.control, socket.SOCK_DGRAM),
+        (site.relay, socket.SOCK_DGRAM),
+        (site.source, socket.SOCK_STREAM),
     ):
         with socket.socket(type=kind) as probe:
             probe.setsockopt(

@@ -1,12 +1,14 @@
 """Real processes of the command on this machine, for the demo and the tests of processes."""
 
+import itertools
 import json
 import os
+import random
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from typing import Any
@@ -19,6 +21,9 @@ CONNET_TRIO = (sys.executable, "-m", "connet_trio")
 
 OWN_VARIABLES = ("CONNET_TOKEN", "CONNET_CACHE_DIR", "CACHE_DIRECTORY", "CONNET_STATE_DIR", "STATE_DIRECTORY")
 """What would change a service's mind, and is kept from it."""
+
+UNASSIGNED_PORTS = range(20_000, 32_000)
+"""Below those that systems hand out by themselves, to the sockets of somebody's clients."""
 
 
 class ProcessEnded(Exception):
@@ -153,12 +158,15 @@ async def status_of(service: ServiceProcess) -> dict[str, Any]:
 
 def free_ports(count: int) -> list[int]:
     """Different ports that nobody uses, neither over UDP nor over TCP; a moment later somebody may."""
-    ports: set[int] = set()
-    while len(ports) < count:
-        with socket.socket(type=socket.SOCK_DGRAM) as datagrams, socket.socket(type=socket.SOCK_STREAM) as stream:
-            datagrams.bind(("", 0))
-            port: int = datagrams.getsockname()[1]
-            with suppress(OSError):
-                stream.bind(("", port))
-                ports.add(port)
-    return list(ports)
+    candidates = random.Random().sample(UNASSIGNED_PORTS, len(UNASSIGNED_PORTS))
+    return list(itertools.islice(filter(_is_free, candidates), count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(type=socket.SOCK_DGRAM) as datagrams, socket.socket(type=socket.SOCK_STREAM) as stream:
+        try:
+            datagrams.bind(("", port))
+            stream.bind(("", port))
+        except OSError:
+            return False
+    return True
