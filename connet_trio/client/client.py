@@ -63,6 +63,7 @@ async def open_client(settings: ClientSettings, *, surroundings: Surroundings | 
                     for source in settings.sources:
                         await client.serve_source(source)
                     yield client
+                    client.handle_leaving()
                     # endpoints go first, so that control hears their goodbyes
                     tasks.cancel_scope.cancel()
                 sessions.cancel_scope.cancel()
@@ -142,6 +143,8 @@ class Client:
                 listener.socket.close()
             raise
         await self._tasks.start(self._serve_source, source, listeners)
+        places = ", ".join(str(HostPort(*listener.socket.getsockname()[:2])) for listener in listeners)
+        logger.info("%s: listening on %s", source.label, places)
         return source
 
     async def drain(self) -> None:
@@ -150,6 +153,11 @@ class Client:
             scope.cancel()
         with trio.move_on_after(self._settings.drain_timeout):
             await self._workload.wait_idle()
+
+    def handle_leaving(self) -> None:
+        """The block of `open_client` is over."""
+        for endpoint in (*self._destinations.values(), *self._sources.values()):
+            endpoint.handle_leaving()
 
     def status(self) -> ClientStatus:
         """The status page (protocol section 13)."""

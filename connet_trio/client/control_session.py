@@ -16,6 +16,7 @@ from connet_trio.records import control as records
 from connet_trio.records.error_code import ErrorCode
 from connet_trio.records.model import AddressPort, Error
 from connet_trio.records.status import Status
+from connet_trio.records.text import printable
 from connet_trio.version import BUILD_VERSION
 from connet_trio.wire import ConnectionKind, codecs, protocol_names, wire_version
 
@@ -83,6 +84,10 @@ class ControlSession:
         connection = await self._dial()
         try:
             link = await self._authenticate(connection)
+        except Refused as refusal:
+            connection.close(*REFUSED)
+            where = f"control server {self._settings.server} refused this client"
+            raise Refused(refusal.code, f"{where}: {printable(refusal.message)}") from refusal
         except BaseException:
             connection.close(*REFUSED)
             raise

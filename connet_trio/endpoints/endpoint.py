@@ -67,6 +67,14 @@ class Endpoint:
         """The name as logs show it."""
         return self.known.label
 
+    async def wait_reachable(self) -> None:
+        """Wait until a path to some peer stands."""
+        await self.active.wait_value(bool)
+
+    def handle_leaving(self) -> None:
+        """The client is leaving: what goes down from here on is no news."""
+        self._closed = True
+
     def check_open(self) -> None:
         """Raise EndpointClosed once the endpoint is over."""
         if self._closed:
@@ -210,6 +218,8 @@ class Endpoint:
 
     def _refresh(self) -> None:
         """Peers, relays or suspicions are different: tell those who watch."""
+        if self._closed:
+            return
         self.active.set(bool(self.known.paths.active()))
         self.log.report_changes()
 

@@ -39,7 +39,10 @@ class PeerLog:
             self._labels[peer_id] = _peer_label(self._known.peers[peer_id])
             if self._states.get(peer_id) != state:
                 self._since[peer_id] = self._wall_clock()
-                logger.info("%s: %s %s", self._known.label, self._labels[peer_id], self._describe(state))
+                # a peer that is only just announced is about to be connected: not worth a line yet
+                news = isinstance(state, ConnectedVia) or peer_id in self._states
+                level = logging.INFO if news else logging.DEBUG
+                logger.log(level, "%s: %s %s", self._known.label, self._labels[peer_id], self._describe(state))
         self._states = states
 
     def _describe(self, state: PeerState) -> str:

@@ -1,4 +1,4 @@
-"""A whole deployment on a simulated network: control, relays and clients as real code, in virtual time, from one seed."""
+"""A deployment on a simulated network: control, relays and clients as real code, in virtual time, from one seed."""
 
 import random
 from collections.abc import AsyncIterator, Mapping
@@ -139,7 +139,7 @@ class Deployment:
         """A destination and a source of `name`, on new clients, with a path between them."""
         destination = await (await self.add_client(metadata="destination")).add_destination(name, route=route)
         source = await (await self.add_client(metadata="source")).add_source(name, route=route)
-        await wait_path(source)
+        await source.wait_reachable()
         return destination, source
 
     async def echo(self, data: bytes, name: str = "echo") -> bytes:
@@ -150,11 +150,6 @@ class Deployment:
             answer = await exchange(await source.dial(), data)
             nursery.cancel_scope.cancel()
         return answer
-
-
-async def wait_path(source: Source) -> None:
-    """Wait until `source` has a path to some destination."""
-    await source.active.wait_value(bool)
 
 
 async def echo_stream(stream: Stream) -> None:

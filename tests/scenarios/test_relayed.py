@@ -23,7 +23,6 @@ from connet_trio.testing.deployment import (
     exchange,
     relay_bytes,
     simulated_deployment,
-    wait_path,
 )
 from connet_trio.testing.network import Link
 
@@ -66,7 +65,7 @@ def test_the_first_usable_path_stands_within_four_round_trips_of_the_last_announ
         client = await deployment.add_client()
         began = trio.current_time()
         source = await client.add_source("db")
-        await wait_path(source)
+        await source.wait_reachable()
         # announced within one round trip, then: relay handshake and authentication, and its announcement
         assert trio.current_time() - began <= 5 * 0.04 + 0.01
 
@@ -81,7 +80,7 @@ def test_users_read_one_line_when_online_and_one_at_each_change_of_path(caplog: 
         destination = await (await deployment.add_client(metadata="server")).add_destination("serviceA")
         await trio.sleep(1)
         source = await laptop.add_source("serviceA")
-        await wait_path(source)
+        await source.wait_reachable()
         await trio.sleep(1)
         assert destination.active.value
 
@@ -218,7 +217,7 @@ def test_a_relay_that_was_out_of_reach_is_used_again(seconds: float) -> None:
                 deployment.network.heal(host, RELAY_1)
             with trio.fail_after(26):
                 while True:
-                    await wait_path(source)
+                    await source.wait_reachable()
                     try:
                         stream = await source.dial()
                     except PeersUnreachable:
@@ -235,7 +234,7 @@ def test_a_destination_that_goes_takes_its_path_with_it() -> None:
         source = await (await deployment.add_client()).add_source("db")
         async with deployment.open_client() as offering:
             await offering.add_destination("db")
-            await wait_path(source)
+            await source.wait_reachable()
         with trio.fail_after(1):
             await source.active.wait_value(lambda active: not active)
         assert not source.log.status().peers
@@ -248,7 +247,7 @@ def test_a_client_can_reach_itself() -> None:
         client = await deployment.add_client()
         destination = await client.add_destination("db")
         source = await client.add_source("db")
-        await wait_path(source)
+        await source.wait_reachable()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(trio.serve_listeners, echo_stream, [destination]))
             assert await exchange(await source.dial(), b"me") == b"me"
