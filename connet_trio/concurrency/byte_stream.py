@@ -27,3 +27,11 @@ class AbortableStream(trio.abc.HalfCloseableStream):
     @abstractmethod
     async def wait_stopped(self) -> int:
         """Wait until the other side has abandoned receiving, or is gone; returns its code."""
+
+    async def wait_reset(self) -> int:
+        """Wait until the other side has abandoned sending, or is gone; returns its code.
+
+        What `receive_some` would say too, for those who cannot receive because they are held back elsewhere. A stream
+        that learns of it only by receiving never returns.
+        """
+        await trio.sleep_forever()

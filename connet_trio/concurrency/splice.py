@@ -1,8 +1,9 @@
 """The one copy loop: joins two byte streams until both directions have ended.
 
 Each direction is on its own. An end is passed on as an end, an abandoned sender as `reset`, an abandoned receiver as
-`stop`, with its code, and at once: a direction that carries nothing notices too. Backpressure is the sender's wait;
-at most one chunk of `receive_some` is held in each direction.
+`stop`, with its code, and at once: a direction that carries nothing notices too, and so does one that is held back,
+whose chunk in hand is then dropped. Backpressure is the sender's wait; at most one chunk of `receive_some` is held in
+each direction.
 """
 
 from collections.abc import Callable
@@ -33,6 +34,7 @@ async def splice(
 
 async def _copy(source: AbortableStream, sink: AbortableStream, count: Count) -> None:
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(_watch_source, source, sink, nursery.cancel_scope)
         nursery.start_soon(_watch_sink, source, sink, nursery.cancel_scope)
         await _carry(source, sink, count)
         nursery.cancel_scope.cancel()
@@ -54,6 +56,11 @@ async def _carry(source: AbortableStream, sink: AbortableStream, count: Count) -
             source.stop(_code(exc))
             return
         count(len(data))
+
+
+async def _watch_source(source: AbortableStream, sink: AbortableStream, copying: trio.CancelScope) -> None:
+    sink.reset(await source.wait_reset())
+    copying.cancel()
 
 
 async def _watch_sink(source: AbortableStream, sink: AbortableStream, copying: trio.CancelScope) -> None:

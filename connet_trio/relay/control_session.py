@@ -1,0 +1,216 @@
+"""The relay's standing with control (protocol section 5): let in once, then a connection that shows that both live.
+
+Control answers the relay's fresh X25519 key with one of its own; the key both compute opens the tokens of clients. It
+is replaced each time control lets the relay in anew, and outlives the connection: a relay without control goes on
+serving those who come with tokens it has sealed before.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from random import Random
+
+import attrs
+import trio
+
+from connet_trio.concurrency import Backoff, Outage, keep_session
+from connet_trio.errors import ConnetError, DialFailed, PathLost, Refused, RemoteProtocolError, StoreError
+from connet_trio.identity import OperatorTrust, new_key_pair, shared_key
+from connet_trio.quic import Connection, Dialing, RecordStream, Surroundings, Transport
+from connet_trio.records.control_relay import Authenticate, Authenticated
+from connet_trio.records.error_code import ErrorCode
+from connet_trio.records.model import AddressPort, Error, HostPort
+from connet_trio.records.status import Status
+from connet_trio.records.text import printable
+from connet_trio.relay.settings import RelaySettings
+from connet_trio.store import RelayIdentity
+from connet_trio.version import BUILD_VERSION
+from connet_trio.wire import ConnectionKind, codecs, protocol_names, wire_version
+
+logger = logging.getLogger(__name__)
+
+MAX_ANSWER_BYTES = 1 << 16
+MAX_CLOSE_CODE = (1 << 62) - 1
+MAX_REASON_CHARACTERS = 200  # so that a close fits into one packet
+SESSION_OVER = (0, "connection closed")
+NOT_AUTHENTICATED = (ErrorCode.AUTHENTICATION_FAILED, "authentication failed")
+
+
+@attrs.frozen(kw_only=True)
+class Presence:
+    """How clients find this relay, which control tells them."""
+
+    hostports: tuple[HostPort, ...]
+    server_certificate: bytes
+    """The leaf (DER) the relay presents to clients."""
+
+
+class ControlSession:
+    """Keeps this relay known to control."""
+
+    def __init__(
+        self,
+        settings: RelaySettings,
+        presence: Presence,
+        *,
+        transports: Sequence[Transport],
+        roots: tuple[bytes, ...],
+        identity: RelayIdentity,
+        store_place: str,
+        surroundings: Surroundings,
+    ) -> None:
+        self.unseal_key: bytes | None = None
+        """Opens the tokens of clients; None until control has let this relay in."""
+        self.status = Status.NOT_CONNECTED
+        self.scope = trio.CancelScope()
+        """Cancel it to leave control for good."""
+        self._settings = settings
+        self._presence = presence
+        self._transports = transports
+        self._identity = identity
+        self._store_place = store_place
+        self._surroundings = surroundings
+        self._dialing = Dialing(
+            alpns=protocol_names(ConnectionKind.RELAY_TO_CONTROL),
+            trust=OperatorTrust(roots, settings.control_name),
+            server_name=settings.control_name,
+            handshake_idle_seconds=settings.handshake_idle_timeout,
+        )
+        self._rejoins = True
+        self._outage = Outage(logger, f"control {printable(str(settings.control))}")
+
+    @property
+    def control_id(self) -> str:
+        """Which control server this relay belongs to, empty before one has let it in."""
+        return self._identity.control_id or ""
+
+    @property
+    def last_error(self) -> str:
+        """Why control is away, empty while it is there."""
+        return self._outage.last_error
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Join control, and again whenever it is lost. Returns when `scope` is cancelled.
+
+        Raises:
+          DialFailed, Refused, PathLost, RemoteProtocolError: the first attempt failed, over every socket and to every
+            address. Later failures are logged and retried.
+        """
+        backoff = Backoff(Random(self._surroundings.luck.random()))
+        with self.scope:
+            try:
+                await keep_session(partial(self._run_session, task_status), backoff, self._report)
+            finally:
+                self.status = Status.DISCONNECTED
+
+    def let_go(self) -> None:
+        """Join control no more, once it is lost; a session that stands lasts until `scope` is cancelled."""
+        self._rejoins = False
+        if self.status is Status.RECONNECTING:
+            self.scope.cancel()
+
+    def _report(self, error: ConnetError, delay: float) -> None:
+        if self.status is Status.NOT_CONNECTED:
+            raise error
+        if self._rejoins:
+            self._outage.handle_trouble(error)
+        else:
+            self.scope.cancel()
+
+    async def _run_session(self, task_status: trio.TaskStatus[None], up: Callable[[], None]) -> None:
+        connection = await self._join()
+        try:
+            up()
+            self._outage.handle_recovery()
+            if self.status is Status.NOT_CONNECTED:
+                logger.info("control %s lets this relay in", printable(str(self._settings.control)))
+                task_status.started()
+            self.status = Status.CONNECTED
+            raise await connection.wait_closed()
+        finally:
+            self.status = Status.RECONNECTING
+            connection.close(*SESSION_OVER)
+
+    async def _join(self) -> Connection:
+        """A connection on which control has let this relay in, by the first socket and address that lead to one."""
+        addresses = await self._surroundings.resolve(self._settings.control)
+        failures: list[ConnetError] = []
+        for transport in self._transports:
+            for address in addresses:
+                try:
+                    return await self._join_over(transport, address)
+                except (DialFailed, PathLost, Refused, RemoteProtocolError) as exc:
+                    failures.append(exc)
+        raise _most_telling(failures)
+
+    async def _join_over(self, transport: Transport, address: AddressPort) -> Connection:
+        connection = await transport.dial(address, self._dialing)
+        seconds = 2 * self._settings.handshake_idle_timeout  # as long as the handshake may take
+        try:
+            with trio.fail_after(seconds):
+                await self._authenticate(connection)
+        except Refused as exc:
+            connection.close(*_close_of(exc))
+            raise
+        except trio.TooSlowError as exc:
+            connection.close(*NOT_AUTHENTICATED)
+            raise DialFailed(f"{address}: no answer to authentication within {seconds:g} s") from exc
+        except BaseException:
+            connection.close(*NOT_AUTHENTICATED)
+            raise
+        return connection
+
+    async def _authenticate(self, connection: Connection) -> None:
+        pair = new_key_pair(self._surroundings.entropy)  # fresh for each attempt
+        stream = await connection.open_stream()
+        version = wire_version(ConnectionKind.RELAY_TO_CONTROL, connection.alpn)
+        records = RecordStream(stream, version, max_frame_bytes=MAX_ANSWER_BYTES)
+        request = Authenticate(
+            token=self._settings.token,
+            reconnect_token=self._identity.reconnect_token,
+            build_version=BUILD_VERSION,
+            addresses=self._presence.hostports,
+            metadata=self._settings.metadata,
+            server_certificate=self._presence.server_certificate,
+            relay_authentication_key=pair.public,
+        )
+        await records.send(codecs.RELAY_CONTROL_AUTHENTICATE, request)
+        answer = await records.receive(codecs.RELAY_CONTROL_AUTHENTICATE_REPLY)
+        stream.close()
+        if isinstance(answer, Error):
+            raise Refused(answer.code, answer.message)
+        self._check_control(answer.control_id)
+        # before the store, which takes its time: clients are told of this relay already, with tokens for the new key
+        self.unseal_key = shared_key(answer.control_authentication_key, pair.secret)
+        await self._remember(answer)
+
+    def _check_control(self, control_id: str) -> None:
+        if not control_id:
+            raise RemoteProtocolError("control did not say who it is")
+        known = self._identity.control_id
+        if known is not None and known != control_id:
+            raise DialFailed(
+                f"{self._settings.control} is not the control server this relay belongs to: its id is "
+                f"{printable(control_id)}, and {self._store_place} says {printable(known)}; point the relay to the "
+                "right control server, or delete its store to let it join this one"
+            )
+
+    async def _remember(self, answer: Authenticated) -> None:
+        try:
+            await self._identity.save_control(answer.control_id, answer.reconnect_token)
+        except StoreError as exc:
+            logger.warning("control will not know this relay again after its next start: %s", exc)
+
+
+def _most_telling(failures: Sequence[ConnetError]) -> ConnetError:
+    """The one to show: an answer of control before sockets and addresses that lead nowhere."""
+    refusals = [failure for failure in failures if isinstance(failure, Refused)]
+    if refusals or len(failures) == 1:
+        return [*refusals, *failures][0]
+    texts = dict.fromkeys(str(failure) for failure in failures)
+    return DialFailed("; ".join(texts) or "control cannot be dialled: the relay has no ingress, so no socket")
+
+
+def _close_of(refused: Refused) -> tuple[int, str]:
+    code = refused.code if 0 <= refused.code <= MAX_CLOSE_CODE else ErrorCode.AUTHENTICATION_FAILED
+    return code, refused.message[:MAX_REASON_CHARACTERS]

@@ -1,0 +1,232 @@
+"""The relay server's root.
+
+relay ─┬─ transports, one for each ingress: opened first and closed last
+       ├─ ingresses: accept ── client session for each connection ── forwarding for each stream of a source
+       └─ control session: join over one of the transports, hold, back off, join again
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NoReturn
+
+import attrs
+import trio
+
+from connet_trio.concurrency import single_error
+from connet_trio.identity import Credential, Realm, issue_server_credential, new_name
+from connet_trio.quic import (
+    UNAUTHENTICATED_WINDOWS,
+    Answer,
+    Connection,
+    Faults,
+    Listening,
+    Surroundings,
+    Transport,
+    any_client,
+    load_system_roots,
+    open_transport,
+    serve_connections,
+)
+from connet_trio.records.model import AddressPort, HostPort, Role
+from connet_trio.records.status import RelayClientStatus, RelayEndpointStatus, RelayStatus
+from connet_trio.relay.client_session import serve_client
+from connet_trio.relay.control_session import SESSION_OVER, ControlSession, Presence
+from connet_trio.relay.forwarding import Exchange
+from connet_trio.relay.settings import RelayIngressSettings, RelaySettings
+from connet_trio.store import Store, open_store, relay_identity
+from connet_trio.version import BUILD_VERSION
+from connet_trio.wire import ConnectionKind, protocol_names
+
+
+@asynccontextmanager
+async def open_relay(
+    settings: RelaySettings, *, surroundings: Surroundings | None = None
+) -> AsyncIterator["RelayServer"]:
+    """Run a relay for the length of a block, which begins when control has let it in.
+
+    Leaving the block ends it at once, streams in progress included; `RelayServer.drain` before that gives them time.
+
+    Args:
+      surroundings: sockets, names, clocks, luck and entropy; the real ones unless given.
+
+    Raises:
+      BindFailed: an ingress cannot be listened on.
+      DialFailed, Refused, PathLost, RemoteProtocolError: control was not reached at the first attempt, or said no.
+      StoreError: the store directory cannot be used.
+    """
+    surroundings = surroundings or Surroundings()
+    with single_error():
+        async with AsyncExitStack() as opened:
+            store = await opened.enter_async_context(
+                open_store(settings.store_directory, run_sync=surroundings.store_runner)
+            )
+            relay = await _open_sockets(settings, store, surroundings, opened)
+            async with trio.open_nursery() as nursery:
+                await nursery.start(relay.run)
+                yield relay
+                nursery.cancel_scope.cancel()
+
+
+async def run_relay(
+    settings: RelaySettings,
+    *,
+    surroundings: Surroundings | None = None,
+    task_status: trio.TaskStatus["RelayServer"] = trio.TASK_STATUS_IGNORED,
+) -> NoReturn:
+    """Run a relay until cancelled; reports started, with the relay, once it works. Raises as `open_relay`."""
+    async with open_relay(settings, surroundings=surroundings) as relay:
+        task_status.started(relay)
+        await trio.sleep_forever()
+
+
+class RelayServer:
+    """A running relay; made by `open_relay`."""
+
+    def __init__(
+        self,
+        settings: RelaySettings,
+        control: ControlSession,
+        *,
+        transports: tuple[Transport, ...],
+        hostports: tuple[HostPort, ...],
+        warnings: tuple[str, ...],
+        exchange: Exchange,
+    ) -> None:
+        self._settings = settings
+        self._control = control
+        self._transports = transports
+        self._exchange = exchange
+        self._faults = Faults()
+        self.hostports = hostports
+        """What clients are told to dial."""
+        self.warnings = warnings
+        """What the operator should know, a sentence each."""
+
+    @property
+    def addresses(self) -> tuple[AddressPort, ...]:
+        """Where each ingress listens, in the order of the settings."""
+        return tuple(transport.local_address for transport in self._transports)
+
+    def status(self) -> RelayStatus:
+        """What the relay does now."""
+        workload = self._exchange.workload
+        return RelayStatus(
+            status=self._control.status,
+            build_version=BUILD_VERSION,
+            hostports=self.hostports,
+            server_address=str(self._settings.control),
+            control_id=self._control.control_id,
+            endpoints=self._endpoints(),
+            bytes_forwarded=self._exchange.bytes_forwarded,
+            streams=workload.running,
+            streams_total=workload.running + workload.finished,
+            last_error=self._control.last_error,
+            handler_errors=self._faults.count,
+        )
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve clients and stay joined to control. Never returns; reports started once control has let it in."""
+        async with trio.open_nursery() as nursery:
+            for transport in self._transports:
+                await nursery.start(serve_connections, transport, self._serve, self._faults)
+            await nursery.start(self._control.run)
+            task_status.started()
+
+    async def drain(self) -> None:
+        """Stop in good order: nothing new from now on, `drain_timeout` for streams in progress, then all is closed.
+
+        Returns when every connection is closed; the block of `open_relay` is then to be left.
+        """
+        self._exchange.close()
+        self._control.let_go()
+        for transport in self._transports:
+            if transport.listening is not None:
+                transport.listening = attrs.evolve(transport.listening, admits=lambda address: False)
+        with trio.move_on_after(self._settings.drain_timeout):
+            await self._exchange.workload.wait_idle()
+        # control last: once it takes this relay off its list, clients leave it, streams in progress or not
+        self._control.scope.cancel()
+        for transport in self._transports:
+            transport.close_all(*SESSION_OVER)
+
+    async def _serve(self, connection: Connection) -> None:
+        await serve_client(connection, self._exchange, lambda: self._control.unseal_key)
+
+    def _endpoints(self) -> dict[str, RelayEndpointStatus]:
+        names: dict[str, dict[Role, dict[str, RelayClientStatus]]] = {}
+        for entry in self._exchange.switchboard.entries():
+            roles = names.setdefault(entry.endpoint, {Role.DESTINATION: {}, Role.SOURCE: {}})
+            client = RelayClientStatus(key=entry.certificate_key, metadata=entry.metadata)
+            roles[entry.role][entry.certificate_key] = client
+        return {
+            name: RelayEndpointStatus(endpoint=name, destinations=roles[Role.DESTINATION], sources=roles[Role.SOURCE])
+            for name, roles in names.items()
+        }
+
+
+async def _open_sockets(
+    settings: RelaySettings, store: Store, surroundings: Surroundings, opened: AsyncExitStack
+) -> RelayServer:
+    """Bind every ingress and put the relay together; its sockets are closed with `opened`."""
+    identity = await relay_identity(store, surroundings.entropy)
+    # one leaf for all ingresses, fresh with every process: control tells clients its exact bytes (section 2.4)
+    leaf = issue_server_credential(
+        [new_name(Realm.RELAY, surroundings.entropy)],
+        [],
+        wall_now=surroundings.wall_clock(),
+        entropy=surroundings.entropy,
+    )
+    transports = []
+    for ingress in settings.ingresses:
+        transport = open_transport(
+            await surroundings.open_udp_socket(ingress.address),
+            wall_clock=surroundings.wall_clock,
+            reset_key=identity.reset_key,
+            listening=_listening(ingress, leaf),
+            entropy=surroundings.entropy,
+        )
+        transports.append(await opened.enter_async_context(transport))
+    hostports = _advertised(settings, transports)
+    control = ControlSession(
+        settings,
+        Presence(hostports=hostports, server_certificate=leaf.der),
+        transports=transports,
+        roots=await _roots(settings, surroundings),
+        identity=identity,
+        store_place=store.place,
+        surroundings=surroundings,
+    )
+    return RelayServer(
+        settings,
+        control,
+        transports=tuple(transports),
+        hostports=hostports,
+        warnings=store.warnings,
+        exchange=Exchange(),
+    )
+
+
+def _listening(ingress: RelayIngressSettings, leaf: Credential) -> Listening:
+    alpns = protocol_names(ConnectionKind.CLIENT_TO_RELAY)
+    answer = Answer(credential=leaf, alpns=alpns, client_trust=any_client)
+    return Listening(
+        choose=lambda name: answer,  # whatever name was asked for (section 2.3)
+        admits=lambda remote: ingress.networks.admits(remote.address),
+        windows=UNAUTHENTICATED_WINDOWS,
+    )
+
+
+def _advertised(settings: RelaySettings, transports: list[Transport]) -> tuple[HostPort, ...]:
+    advertised: dict[HostPort, None] = {}
+    for ingress, transport in zip(settings.ingresses, transports, strict=True):
+        for place in ingress.hostports:
+            advertised[HostPort(place.host, place.port or transport.local_address.port)] = None
+    return tuple(advertised)
+
+
+async def _roots(settings: RelaySettings, surroundings: Surroundings) -> tuple[bytes, ...]:
+    if settings.control_roots is not None:
+        return settings.control_roots
+    run_sync = surroundings.store_runner or trio.to_thread.run_sync  # hundreds of files to read
+    roots: tuple[bytes, ...] = await run_sync(load_system_roots)
+    return roots

@@ -1,0 +1,111 @@
+"""The combined server's root: control and one relay, which joins control as any other would, over QUIC on loopback.
+
+server ─┬─ control
+        └─ relay, inside control, so that control sees it leave
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import NoReturn
+
+import attrs
+import trio
+
+from connet_trio.control import ControlServer, ControlSettings, IngressSettings, open_control
+from connet_trio.engine import Restriction
+from connet_trio.identity import Credential, Realm, issue_server_credential, new_name
+from connet_trio.quic import Surroundings
+from connet_trio.records.model import AddressPort, HostPort
+from connet_trio.records.status import ServerStatus
+from connet_trio.relay import RelayServer, RelaySettings, open_relay
+from connet_trio.server.settings import ServerSettings
+
+LOOPBACK = IPv4Address("127.0.0.1")
+# any free port and not 19189: two servers on one host then just work, and no other relay knows where to join
+JOINT = HostPort(str(LOOPBACK), 0)
+
+
+@asynccontextmanager
+async def open_server(settings: ServerSettings, *, surroundings: Surroundings | None = None) -> AsyncIterator["Server"]:
+    """Run control and a relay for the length of a block, which begins when both work. Leaving it ends both at once.
+
+    Args:
+      surroundings: sockets, names, clocks, luck and entropy; the real ones unless given.
+
+    Raises:
+      BindFailed: an ingress cannot be listened on.
+      DialFailed: the relay's socket does not reach loopback.
+      StoreError: a store directory cannot be used.
+    """
+    world = surroundings or Surroundings()
+    credential = issue_server_credential([], [LOOPBACK], wall_now=world.wall_clock(), entropy=world.entropy)
+    token = new_name(Realm.CONTROL, world.entropy)
+    async with open_control(_control_settings(settings, credential, token), surroundings=world) as control:
+        [joint] = control.relay_addresses
+        async with open_relay(_relay_settings(settings, credential, token, joint), surroundings=world) as relay:
+            yield Server(control, relay)
+
+
+async def run_server(
+    settings: ServerSettings,
+    *,
+    surroundings: Surroundings | None = None,
+    task_status: trio.TaskStatus["Server"] = trio.TASK_STATUS_IGNORED,
+) -> NoReturn:
+    """Run a server until cancelled; reports started, with the server, once it works. Raises as `open_server`."""
+    async with open_server(settings, surroundings=surroundings) as server:
+        task_status.started(server)
+        await trio.sleep_forever()
+
+
+@attrs.frozen
+class Server:
+    """A running server; made by `open_server`."""
+
+    control: ControlServer
+    relay: RelayServer
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the operator should know, a sentence each."""
+        return self.control.warnings + self.relay.warnings
+
+    def status(self) -> ServerStatus:
+        """What both halves do now."""
+        return ServerStatus(control=self.control.status(), relay=self.relay.status())
+
+    async def drain(self) -> None:
+        """Stop both in good order: nobody new from now on, and `drain_timeout` for streams on the relay to end."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.relay.drain)
+            nursery.start_soon(self.control.drain)
+
+
+def _control_settings(settings: ServerSettings, credential: Credential, token: str) -> ControlSettings:
+    return ControlSettings(
+        client_ingresses=settings.client_ingresses,
+        client_tokens=settings.client_tokens,
+        relay_ingresses=(IngressSettings(address=JOINT, credential=credential),),
+        relay_tokens=((token, Restriction()),),
+        endpoint_expiry=settings.endpoint_expiry,
+        store_directory=_below(settings.store_directory, "control"),
+        drain_timeout=settings.drain_timeout,
+    )
+
+
+def _relay_settings(settings: ServerSettings, credential: Credential, token: str, joint: AddressPort) -> RelaySettings:
+    return RelaySettings(
+        token=token,
+        control=HostPort(str(joint.address), joint.port),
+        control_roots=(credential.der,),
+        control_name=str(LOOPBACK),
+        ingresses=settings.relay_ingresses,
+        store_directory=_below(settings.store_directory, "relay"),
+        drain_timeout=settings.drain_timeout,
+    )
+
+
+def _below(directory: Path | None, name: str) -> Path | None:
+    return None if directory is None else directory / name
