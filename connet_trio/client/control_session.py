@@ -11,19 +11,17 @@ from connet_trio.concurrency import Backoff, Outage, Watched, keep_session
 from connet_trio.endpoints import ControlLink
 from connet_trio.errors import ConnetError, DialFailed, Refused, RemoteProtocolError
 from connet_trio.identity import OperatorTrust
-from connet_trio.quic import Connection, Dialing, RecordStream, Surroundings, Transport
+from connet_trio.quic import CLIENT_TO_CONTROL, Connection, Dialing, Surroundings, Transport, dial_first, introduce
 from connet_trio.records import control as records
 from connet_trio.records.error_code import ErrorCode
-from connet_trio.records.model import AddressPort, Error
+from connet_trio.records.model import AddressPort
 from connet_trio.records.status import Status
-from connet_trio.records.text import printable
 from connet_trio.version import BUILD_VERSION
-from connet_trio.wire import ConnectionKind, codecs, protocol_names, wire_version
+from connet_trio.wire import ConnectionKind, protocol_names, wire_version
 
 logger = logging.getLogger(__name__)
 
 AUTHENTICATION_SECONDS = 5.0
-REFUSED = (ErrorCode.AUTHENTICATION_FAILED, "authentication failed")
 CLOSED = (ErrorCode.UNKNOWN, "connection closed")
 
 
@@ -82,15 +80,7 @@ class ControlSession:
 
     async def _run_session(self, up: Callable[[], None]) -> None:
         connection = await self._dial()
-        try:
-            link = await self._authenticate(connection)
-        except Refused as refusal:
-            connection.close(*REFUSED)
-            where = f"control server {self._settings.server} refused this client"
-            raise Refused(refusal.code, f"{where}: {printable(refusal.message)}") from refusal
-        except BaseException:
-            connection.close(*REFUSED)
-            raise
+        link = await self._authenticate(connection)
         try:
             up()
             logger.info("connected to control server %s, seen from there as %s", self._settings.server, self.public)
@@ -113,37 +103,27 @@ class ControlSession:
             server_name=settings.server_name,
             handshake_idle_seconds=settings.handshake_idle_timeout,
         )
-        failures: list[str] = []
         try:
-            for address in await self._surroundings.resolve(settings.server):
-                try:
-                    return await self._transport.dial(address, dialing)
-                except DialFailed as exc:
-                    failures.append(str(exc))
+            return await dial_first(self._transport, self._surroundings, (settings.server,), dialing)
         except DialFailed as exc:
-            failures.append(str(exc))
-        raise DialFailed(f"cannot reach the control server {settings.server}: {'; '.join(failures)}")
+            raise DialFailed(f"cannot reach the control server {settings.server}: {exc}") from exc
 
     async def _authenticate(self, connection: Connection) -> ControlLink:
-        version = wire_version(ConnectionKind.CLIENT_TO_CONTROL, connection.alpn)
-        with trio.move_on_after(AUTHENTICATION_SECONDS):
-            stream = await connection.open_stream()
-            session = RecordStream(stream, version)
-            request = records.Authenticate(
-                token=self._settings.token,
-                reconnect_token=self._reconnect_token,
-                build_version=BUILD_VERSION,
-                metadata=self._settings.metadata,
-            )
-            await session.send(codecs.CONTROL_AUTHENTICATE, request)
-            reply = await session.receive(codecs.CONTROL_AUTHENTICATE_REPLY)
-            stream.close()
-            if isinstance(reply, Error):
-                raise Refused(reply.code, reply.message)
-            if reply.public is None:
-                raise RemoteProtocolError("the control server does not say how it sees us")
-            self.public, self._reconnect_token = reply.public.unmapped, reply.reconnect_token
-            return ControlLink(connection=connection, version=version)
-        raise DialFailed(
-            f"control server {self._settings.server}: no answer to authentication in {AUTHENTICATION_SECONDS:g} s"
+        settings = self._settings
+        request = records.Authenticate(
+            token=settings.token,
+            reconnect_token=self._reconnect_token,
+            build_version=BUILD_VERSION,
+            metadata=settings.metadata,
         )
+        try:
+            reply = await introduce(connection, CLIENT_TO_CONTROL, request, seconds=AUTHENTICATION_SECONDS)
+        except Refused as refusal:
+            where = f"control server {settings.server} refused this client"
+            raise Refused(refusal.code, f"{where}: {refusal.message}") from refusal
+        if reply.public is None:
+            connection.close(*CLIENT_TO_CONTROL.failure)
+            raise RemoteProtocolError(f"control server {settings.server} does not say how it sees us")
+        self.public, self._reconnect_token = reply.public.unmapped, reply.reconnect_token
+        version = wire_version(ConnectionKind.CLIENT_TO_CONTROL, connection.alpn)
+        return ControlLink(connection=connection, version=version)

@@ -11,23 +11,15 @@ from operator import attrgetter
 
 import trio
 
-from connet_trio.control.authentication import Admitted, Exchange, authenticate, check_metadata, let_finish
 from connet_trio.control.client_stream import Client, ClientStream
 from connet_trio.control.directory import Directory
 from connet_trio.control.identities import Identities
 from connet_trio.engine import ClientConnection, TokenTable
 from connet_trio.errors import PathLost
-from connet_trio.quic import Connection
+from connet_trio.quic import CLIENT_TO_CONTROL, Admitted, Connection, authenticate, check_metadata, let_finish
 from connet_trio.records.control import Authenticate, Authenticated
-from connet_trio.wire import ConnectionKind, codecs
 
 logger = logging.getLogger(__name__)
-
-EXCHANGE: Exchange[Authenticate, Authenticated] = Exchange(
-    kind=ConnectionKind.CLIENT_TO_CONTROL,
-    request=codecs.CONTROL_AUTHENTICATE,
-    reply=codecs.CONTROL_AUTHENTICATE_REPLY,
-)
 
 
 class ClientSessions:
@@ -54,7 +46,7 @@ class ClientSessions:
         def judge(request: Authenticate) -> tuple[Client, Authenticated]:
             return self._judge(connection, request)
 
-        admitted = await authenticate(connection, EXCHANGE, judge)
+        admitted = await authenticate(connection, CLIENT_TO_CONTROL, judge)
         if admitted is None:
             return
         connection.raise_windows()

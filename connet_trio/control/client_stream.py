@@ -13,12 +13,11 @@ from typing import TypeVar, assert_never
 import attrs
 import trio
 
-from connet_trio.control.authentication import let_finish
 from connet_trio.control.directory import Directory
 from connet_trio.engine import ClientConnection, RelayEntry, TokenGrant
 from connet_trio.errors import CertificateRejected, PathLost, Refused, RemoteProtocolError
 from connet_trio.identity import certificate_key, parse_certificate, seal_client_authentication
-from connet_trio.quic import RecordStream, Stream
+from connet_trio.quic import RecordStream, Stream, let_finish
 from connet_trio.records.control import Announce, ControlRequest, Peer, Relay, Relays, SubscribeRelays
 from connet_trio.records.control_relay import ClientAuthentication
 from connet_trio.records.error_code import ErrorCode

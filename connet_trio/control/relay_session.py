@@ -6,25 +6,20 @@ from collections.abc import Callable
 import attrs
 import trio
 
-from connet_trio.control.authentication import GOODBYE_SECONDS, Exchange, authenticate, check_metadata, let_finish
 from connet_trio.control.client_stream import check_certificate
 from connet_trio.control.directory import Directory
 from connet_trio.control.identities import Identities
 from connet_trio.engine import RelayEntry, TokenTable
 from connet_trio.errors import CertificateRejected, PathLost, Refused, RemoteProtocolError
 from connet_trio.identity import new_key_pair, shared_key
-from connet_trio.quic import Connection
+from connet_trio.quic import RELAY_TO_CONTROL, Connection, authenticate, check_metadata, let_finish
 from connet_trio.records.control_relay import Authenticate, Authenticated
 from connet_trio.records.error_code import ErrorCode
-from connet_trio.wire import ConnectionKind, codecs
 
 logger = logging.getLogger(__name__)
 
-EXCHANGE: Exchange[Authenticate, Authenticated] = Exchange(
-    kind=ConnectionKind.RELAY_TO_CONTROL,
-    request=codecs.RELAY_CONTROL_AUTHENTICATE,
-    reply=codecs.RELAY_CONTROL_AUTHENTICATE_REPLY,
-)
+DELIVERY_SECONDS = 1.0
+"""How long a relay that does not acknowledge our answer keeps itself off the list."""
 MAX_ADDRESSES = 64
 
 
@@ -62,12 +57,12 @@ class RelaySessions:
         def judge(request: Authenticate) -> tuple[JoinedRelay, Authenticated]:
             return self._judge(connection, request)
 
-        admitted = await authenticate(connection, EXCHANGE, judge)
+        admitted = await authenticate(connection, RELAY_TO_CONTROL, judge)
         if admitted is None:
             return
         connection.raise_windows()
         relay, address = admitted.who, connection.remote_address
-        with trio.move_on_after(GOODBYE_SECONDS):
+        with trio.move_on_after(DELIVERY_SECONDS):
             await admitted.stream.wait_delivered()  # before, the relay could not open what we seal for it
         logger.info("relay %.8s connected from %s, metadata %r", relay.relay_id, address, relay.entry.metadata)
         self._directory.register_relay(relay.relay_id, relay.connection_id, relay.entry)

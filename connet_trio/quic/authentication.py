@@ -1,4 +1,8 @@
-"""The first exchange of every connection to control: who are you, and the answer (protocol sections 4.1 and 5.1)."""
+"""The first exchange of a connection: who are you, and the answer (protocol sections 4.1, 5.1 and 6.1).
+
+One side dials and introduces itself, the other listens and judges. Whoever is refused is told twice: by an error record
+and by the close of the connection, which carries the same code and text (trap T1).
+"""
 
 import logging
 from collections.abc import Callable
@@ -7,11 +11,15 @@ from typing import Generic, TypeVar
 import attrs
 import trio
 
-from connet_trio.errors import PathLost, Refused, RemoteProtocolError
-from connet_trio.quic import Connection, RecordStream, Stream
+from connet_trio.errors import DialFailed, PathLost, Refused, RemoteProtocolError
+from connet_trio.quic.connection import Connection
+from connet_trio.quic.record_stream import RecordStream
+from connet_trio.quic.stream import Stream
+from connet_trio.records import control, control_relay, relay
 from connet_trio.records.error_code import ErrorCode
 from connet_trio.records.model import Error
-from connet_trio.wire import Codec, ConnectionKind, WireVersion, wire_version
+from connet_trio.records.text import printable
+from connet_trio.wire import Codec, ConnectionKind, WireVersion, codecs, wire_version
 
 logger = logging.getLogger(__name__)
 
@@ -23,9 +31,10 @@ AUTHENTICATION_SECONDS = 5.0
 """From the handshake to the request, all of it."""
 GOODBYE_SECONDS = 1.0
 """What the other side gets to take our last word, or to end its side of a stream."""
-MAX_STRANGER_FRAME_BYTES = 1 << 16
+MAX_FRAME_BYTES = 1 << 16
 MAX_METADATA_BYTES = 4096
 """Metadata is repeated in every list and status page."""
+MAX_CLOSE_CODE = (1 << 62) - 1
 NOT_AUTHENTICATED = (ErrorCode.AUTHENTICATION_FAILED, "Error while authenticating")
 
 
@@ -36,6 +45,66 @@ class Exchange(Generic[Q, A]):
     kind: ConnectionKind
     request: Codec[Q]
     reply: Codec[A | Error]
+    failure: tuple[int, str] = (ErrorCode.AUTHENTICATION_FAILED, "authentication failed")
+    """What a dialer closes with when the exchange fails otherwise than by a refusal (section 3.8)."""
+
+
+CLIENT_TO_CONTROL: Exchange[control.Authenticate, control.Authenticated] = Exchange(
+    kind=ConnectionKind.CLIENT_TO_CONTROL,
+    request=codecs.CONTROL_AUTHENTICATE,
+    reply=codecs.CONTROL_AUTHENTICATE_REPLY,
+)
+RELAY_TO_CONTROL: Exchange[control_relay.Authenticate, control_relay.Authenticated] = Exchange(
+    kind=ConnectionKind.RELAY_TO_CONTROL,
+    request=codecs.RELAY_CONTROL_AUTHENTICATE,
+    reply=codecs.RELAY_CONTROL_AUTHENTICATE_REPLY,
+)
+CLIENT_TO_RELAY: Exchange[relay.Authenticate, relay.Authenticated] = Exchange(
+    kind=ConnectionKind.CLIENT_TO_RELAY,
+    request=codecs.RELAY_AUTHENTICATE,
+    reply=codecs.RELAY_AUTHENTICATE_REPLY,
+    failure=(ErrorCode.CONNECTION_CHECK_FAILED, "connection check failed"),
+)
+
+
+# --- the dialer
+
+
+async def introduce(connection: Connection, exchange: Exchange[Q, A], request: Q, *, seconds: float) -> A:
+    """Say who we are on a connection just dialled, and return the answer; a connection that fails it is closed.
+
+    Raises:
+      Refused: the other side said no.
+      DialFailed: no answer within `seconds`.
+      PathLost, RemoteProtocolError: the connection is over, or the answer makes no sense.
+    """
+    try:
+        with trio.move_on_after(seconds):
+            return await _ask(connection, exchange, request)
+    except Refused as refusal:
+        code = refusal.code if 0 <= refusal.code <= MAX_CLOSE_CODE else exchange.failure[0]
+        connection.close(code, refusal.message)
+        raise
+    except BaseException:
+        connection.close(*exchange.failure)
+        raise
+    connection.close(*exchange.failure)
+    raise DialFailed(f"{connection.remote_address}: no answer to authentication within {seconds:g} s")
+
+
+async def _ask(connection: Connection, exchange: Exchange[Q, A], request: Q) -> A:
+    stream = await connection.open_stream()
+    version = wire_version(exchange.kind, connection.alpn)
+    records = RecordStream(stream, version, max_frame_bytes=MAX_FRAME_BYTES)
+    await records.send(exchange.request, request)
+    answer = await records.receive(exchange.reply)
+    stream.close()
+    if isinstance(answer, Error):
+        raise Refused(answer.code, printable(answer.message))
+    return answer
+
+
+# --- the listener
 
 
 @attrs.frozen
@@ -63,7 +132,7 @@ async def authenticate(
     try:
         with trio.fail_after(AUTHENTICATION_SECONDS):
             stream = await connection.accept_stream()
-            records = RecordStream(stream, version, max_frame_bytes=MAX_STRANGER_FRAME_BYTES)
+            records = RecordStream(stream, version, max_frame_bytes=MAX_FRAME_BYTES)
             who, reply = judge(await records.receive(exchange.request))
             await records.send(exchange.reply, reply)
     except trio.TooSlowError:
@@ -111,11 +180,12 @@ def _turn_away(connection: Connection, kind: ConnectionKind, reason: str) -> Non
 
 async def _refuse(records: RecordStream, reply: Codec[A | Error], error: Error) -> None:
     """Answer with `error`, and close with the same code and text once that has arrived (trap T1)."""
-    with trio.move_on_after(GOODBYE_SECONDS):
-        try:
+    try:
+        with trio.move_on_after(GOODBYE_SECONDS):
             await records.send(reply, error)
-        except (PathLost, Refused):
-            return
-        records.stream.finish()
-        await records.stream.wait_delivered()
-    records.stream.connection.close(error.code, error.message)
+            records.stream.finish()
+            await records.stream.wait_delivered()
+    except (PathLost, Refused):
+        return
+    finally:
+        records.stream.connection.close(error.code, error.message)
