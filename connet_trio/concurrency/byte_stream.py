@@ -16,6 +16,11 @@ class StreamBroken(trio.BrokenResourceError):
 class AbortableStream(trio.abc.HalfCloseableStream):
     """What `splice` joins: QUIC streams, and others that can play the part."""
 
+    @property
+    def ends_are_whole(self) -> bool:
+        """Whether an end of what is received means that its sender said all, and not, at times, that it is lost."""
+        return True
+
     @abstractmethod
     def reset(self, code: int = 0) -> None:
         """Abandon sending: the other side must not take what it has for the whole."""

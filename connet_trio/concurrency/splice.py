@@ -4,15 +4,25 @@ Each direction is on its own. An end is passed on as an end, an abandoned sender
 `stop`, with its code, and at once: a direction that carries nothing notices too, and so does one that is held back,
 whose chunk in hand is then dropped. Backpressure is the sender's wait; at most one chunk of `receive_some` is held in
 each direction.
+
+Where an end may stand for a loss (`AbortableStream.ends_are_whole`), nobody may ever come to read what the other
+direction carries: once one has ended there, the other is given up when it is held back for `PATIENCE_SECONDS`.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import trio
 
 from connet_trio.concurrency.byte_stream import AbortableStream, StreamBroken
 
 Count = Callable[[int], None]
+
+PATIENCE_SECONDS = 20.0
+"""As long as a connection may be silent before it is given up."""
+PIECE_BYTES = 1 << 16
+"""What a reader has to take within that time."""
 
 
 def ignore_count(count: int) -> None:
@@ -27,20 +37,51 @@ async def splice(
     Args:
       to_right: told the size of each chunk that `right` has accepted; `to_left` likewise.
     """
+    patience = _Patience(math.inf if left.ends_are_whole and right.ends_are_whole else PATIENCE_SECONDS)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_copy, left, right, to_right)
-        nursery.start_soon(_copy, right, left, to_left)
+        nursery.start_soon(_copy, left, right, to_right, patience)
+        nursery.start_soon(_copy, right, left, to_left, patience)
 
 
-async def _copy(source: AbortableStream, sink: AbortableStream, count: Count) -> None:
+class _Patience:
+    """How long one direction may be held back, which is for ever until the other has ended."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._one_ended = False
+        self._sending: dict[trio.CancelScope, None] = {}
+
+    @contextmanager
+    def bounded(self) -> Iterator[None]:
+        """Around a wait for the other side to take something; raises StreamBroken when patience is over."""
+        with trio.CancelScope() as scope:
+            self._sending[scope] = None
+            if self._one_ended:
+                scope.deadline = trio.current_time() + self._seconds
+            try:
+                yield
+            finally:
+                del self._sending[scope]
+        if scope.cancelled_caught:
+            raise StreamBroken(f"held back for {self._seconds:g} s after the other direction had ended")
+
+    def handle_end(self) -> None:
+        """One direction has ended."""
+        self._one_ended = True
+        for scope in self._sending:
+            scope.deadline = trio.current_time() + self._seconds
+
+
+async def _copy(source: AbortableStream, sink: AbortableStream, count: Count, patience: _Patience) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch_source, source, sink, nursery.cancel_scope)
         nursery.start_soon(_watch_sink, source, sink, nursery.cancel_scope)
-        await _carry(source, sink, count)
+        await _carry(source, sink, count, patience)
         nursery.cancel_scope.cancel()
+    patience.handle_end()
 
 
-async def _carry(source: AbortableStream, sink: AbortableStream, count: Count) -> None:
+async def _carry(source: AbortableStream, sink: AbortableStream, count: Count, patience: _Patience) -> None:
     while True:
         try:
             data = await source.receive_some()
@@ -51,7 +92,10 @@ async def _carry(source: AbortableStream, sink: AbortableStream, count: Count) -
             if not data:
                 await sink.send_eof()
                 return
-            await sink.send_all(data)
+            view = memoryview(data)
+            for start in range(0, len(data), PIECE_BYTES):
+                with patience.bounded():
+                    await sink.send_all(view[start : start + PIECE_BYTES])
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             source.stop(_code(exc))
             return

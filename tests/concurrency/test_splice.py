@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from connet_trio.concurrency import AbortableStream, StreamBroken, splice
+from connet_trio.concurrency.splice import PATIENCE_SECONDS
 
 CAPACITY = 100
 
@@ -36,6 +37,11 @@ class MemoryStream(AbortableStream):
 
     def __init__(self, incoming: Direction, outgoing: Direction) -> None:
         self.incoming, self.outgoing = incoming, outgoing
+        self.whole = True
+
+    @property
+    def ends_are_whole(self) -> bool:
+        return self.whole
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await trio.lowlevel.checkpoint()
@@ -375,3 +381,46 @@ def test_bytes_arrive_whole_both_ways_however_they_are_cut(
         assert line.counts == [len(received[1]), len(received[0])]
 
     trio.run(scenario, clock=MockClock(autojump_threshold=0))
+
+
+@both_ways
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_direction_held_back_after_the_other_ended_is_given_up_where_that_end_may_be_a_loss(
+    acting: int, whole: bool, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    line = make_line()
+    line.middle[1 - acting].whole = whole
+    nursery.start_soon(line.run)
+    near, far = sides(line, acting)
+    await hold_back(line, acting, nursery)
+    await far.send_eof()
+    assert await near.receive_all() == b""
+    began = trio.current_time()
+    with trio.move_on_after(1000):
+        await line.finished.wait()
+    waited = trio.current_time() - began
+    assert waited == pytest.approx(1000 if whole else PATIENCE_SECONDS)
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_reader_that_is_slow_but_reads_is_never_given_up(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    line = make_line()
+    line.middle[1].whole = False
+    nursery.start_soon(line.run)
+    near, far = line.ends
+    data = bytes(range(250)) * 4
+
+    async def send() -> None:
+        await near.send_all(data)
+        await near.send_eof()
+
+    nursery.start_soon(send)
+    await far.send_eof()
+    received = b""
+    while len(received) < len(data):
+        await trio.sleep(PATIENCE_SECONDS - 1)
+        received += await far.receive_some(200)
+    assert received == data
+    await line.finished.wait()

@@ -123,7 +123,8 @@ async def test_a_refusal_that_fits_no_close_is_still_told(lab: Any, autojump_clo
     with pytest.raises(Refused, match="x" * 200):
         await lab.start_alone()
     lost = await control.connections[0].wait_closed()
-    assert (lost.code, lost.reason) == (ErrorCode.AUTHENTICATION_FAILED, "x" * 200)
+    assert lost.code == ErrorCode.AUTHENTICATION_FAILED
+    assert lost.reason.startswith("x" * 200)
 
 
 async def test_control_has_to_be_the_one_the_roots_vouch_for(lab: Any, autojump_clock: MockClock) -> None:
