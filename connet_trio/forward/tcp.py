@@ -6,17 +6,19 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import trio
 
 from connet_trio.concurrency import AbortableStream, Workload, splice
-from connet_trio.errors import BindFailed, ConnectFailed
+from connet_trio.errors import BindFailed, ConnectFailed, EndpointClosed
 from connet_trio.forward.traffic import Traffic
 from connet_trio.records.model import HostPort
 from connet_trio.records.text import printable
 
 logger = logging.getLogger(__name__)
 
+NO_HOST_NAME = "not a host name"
 LINGER_NOTHING = struct.pack("ii", 1, 0)  # close sends RST: the peer must not take what it has for the whole
 
 
@@ -54,7 +56,8 @@ class TcpStream(AbortableStream):
     def reset(self, code: int = 0) -> None:
         """TCP can only reset both directions."""
         if self._stream.socket.fileno() != -1:
-            self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOTHING)
+            with suppress(OSError):  # some systems refuse options of a connection that the peer has reset
+                self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOTHING)
             self._stream.socket.close()
         self._broken.set()
 
@@ -79,8 +82,9 @@ async def open_tcp_listeners(place: HostPort) -> list[trio.SocketListener]:
     """
     try:
         return await trio.open_tcp_listeners(place.port, host=place.host or None)
-    except socket.gaierror as exc:
-        raise BindFailed(f"cannot listen on TCP {place}: {exc.strerror}") from exc
+    except (socket.gaierror, UnicodeError) as exc:
+        reason = exc.strerror if isinstance(exc, socket.gaierror) else NO_HOST_NAME
+        raise BindFailed(f"cannot listen on TCP {place}: {reason}") from exc
     except OSError as exc:
         reason = os.strerror(exc.errno).lower() if exc.errno else str(exc)
         raise BindFailed(f"cannot listen on TCP {place}: {reason}", in_use=exc.errno == errno.EADDRINUSE) from exc
@@ -107,7 +111,7 @@ async def serve_source(
             with workload.job():
                 try:
                     remote = await dial()
-                except ConnectFailed as exc:
+                except (ConnectFailed, EndpointClosed) as exc:
                     logger.warning("%s: connection from here not carried: %s", printable(name), printable(str(exc)))
                     return
                 await join(local, remote, traffic)
@@ -122,10 +126,14 @@ async def serve_destination_stream(
     try:
         with trio.fail_after(dial_timeout) if dial_timeout is not None else trio.CancelScope():
             accepted = await trio.open_tcp_stream(target.host, target.port)
-    except (OSError, trio.TooSlowError) as exc:
+    except (OSError, UnicodeError, trio.TooSlowError) as exc:
         logger.warning("%s: the service at %s cannot be reached: %s", printable(name), target, _why(exc, dial_timeout))
         await remote.aclose()
         return
+    except BaseException:
+        remote.reset()
+        remote.stop()
+        raise
     async with TcpStream(accepted) as local:
         await join(local, remote, traffic)
 
@@ -143,16 +151,20 @@ async def join(local: AbortableStream, remote: AbortableStream, traffic: Traffic
         remote.stop()
 
 
-def _why(exc: OSError | trio.TooSlowError, dial_timeout: float | None) -> str:
+def _why(exc: OSError | UnicodeError | trio.TooSlowError, dial_timeout: float | None) -> str:
     if isinstance(exc, trio.TooSlowError):
         return f"no answer within {dial_timeout:g} s"
+    if isinstance(exc, UnicodeError):
+        return NO_HOST_NAME
+    if isinstance(exc, socket.gaierror):
+        return str(exc.strerror)
     number = _errno(exc)
     return os.strerror(number).lower() if number else printable(str(exc))
 
 
 def _errno(exc: BaseException | None) -> int | None:
     """The number of the first attempt that failed: trio tries every address of a host and groups the failures."""
-    if isinstance(exc, socket.gaierror) or exc is None:
+    if exc is None:
         return None
     if isinstance(exc, OSError) and exc.errno:
         return exc.errno

@@ -145,7 +145,8 @@ async def authenticate(
         if connection.is_closed:
             raise  # in the words of the other side
         assert records is not None
-        logger.warning("%s refused, from %s: %s", exchange.kind.value, connection.remote_address, refusal.message)
+        reason = printable(refusal.message)
+        logger.warning("%s refused, from %s: %s", exchange.kind.value, connection.remote_address, reason)
         await _refuse(records, exchange.reply, Error(refusal.code, refusal.message))
         return None
     stream.finish()

@@ -6,6 +6,7 @@ The transport owns the datagrams and the time (`transport.py`); tasks only chang
 import logging
 import math
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Protocol
 
 import trio
@@ -22,17 +23,6 @@ from connet_trio.records.text import printable
 logger = logging.getLogger(__name__)
 
 IDLE_REASON = "Idle timeout"  # aioquic's own words
-ENGINE_FAULTS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    BufferError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What a defect in the engine raises on a peer's bytes; it costs that connection, never the transport."""
 
 
 class Router(Protocol):
@@ -104,7 +94,6 @@ class Connection:
             if stream_id is not None:
                 stream = self._streams[stream_id] = Stream(self, stream_id)
                 return stream
-            self._credit = trio.Event()
             await self._credit.wait()
 
     async def accept_stream(self) -> Stream:
@@ -117,7 +106,7 @@ class Connection:
             return await self._to_accept.receive()
         except trio.EndOfChannel:
             assert self.lost is not None
-            raise self.lost from None
+            raise copy(self.lost) from None
 
     def raise_windows(self, windows: Windows = WINDOWS) -> None:
         """Grant full credit to a peer that has authenticated."""
@@ -128,7 +117,7 @@ class Connection:
         """End the connection, telling the peer an application code and a text."""
         if self.lost is None:
             self.core.close(error_code=code, reason_phrase=reason)
-            self._end(PathLost(f"closed by this side: {reason}", code=code))
+            self._end(PathLost(f"closed by this side: {reason} ({code})"))
             self._router.mark(self)
 
     def refuse(self) -> None:
@@ -190,7 +179,7 @@ class Connection:
     def fire_timers(self, now: float) -> None:
         """Run timers that are due, the keepalive's among them."""
         self._guarded(lambda: self.core.fire_timers(now))
-        if self.lost is None and not self._pinged and now >= self._keepalive_at():
+        if now >= self._keepalive_at():
             self._pinged = True
             self.core.ping()
         self.process_events()
@@ -214,9 +203,7 @@ class Connection:
         deadline = self.core.next_deadline()
         if deadline is None:
             return math.inf
-        if self.lost is None and not self._pinged and self.core.handshake_complete:
-            return min(deadline, self._keepalive_at())
-        return deadline
+        return min(deadline, self._keepalive_at())
 
     def abandon(self, reason: str) -> None:
         """End without a word to the peer."""
@@ -233,23 +220,26 @@ class Connection:
         while (event := self.core.next_event()) is not None:
             self._handle_event(event)
         if self.lost is None and self.core.ending is not None:
-            self._end(_loss(self.core.ending, by_peer=self.core.ended_by_peer))
+            self._end(_loss(self.core.ending, by_peer=self.core.ended_by_peer, dialled=self.dialled))
         if self.blocked or self.delivering:
             self._wake_senders()
         if self.core.stream_credit_changed:
             self.core.stream_credit_changed = False
             self._credit.set()
+            self._credit = trio.Event()
         if self.core.reset_tokens_changed:
             self._router.route_resets(self.core.reset_tokens(), self)
 
     def _keepalive_at(self) -> float:
+        if self.lost is not None or self._pinged or not self.core.handshake_complete:
+            return math.inf
         interval = min(KEEPALIVE_SECONDS, self.core.idle_timeout / 2)
         return self._last_heard + max(interval, 1.5 * self.core.probe_timeout)
 
     def _guarded(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except ENGINE_FAULTS:
+        except Exception:  # whatever a peer's bytes can make the engine raise must not cost the other connections
             logger.exception(
                 "QUIC engine failed on a connection, which is closed", extra={"remote": str(self.remote_address)}
             )
@@ -266,6 +256,7 @@ class Connection:
                 self.core.release(event.stream_id)
                 self._stream(event.stream_id).handle_reset(event.error_code)
             case events.StopSendingReceived():
+                self.core.drop_backlog(event.stream_id)
                 self._stream(event.stream_id).handle_stop(event.error_code)
             case events.ConnectionIdIssued():
                 self._router.route(event.connection_id, self)
@@ -297,7 +288,7 @@ class Connection:
 
     def _raise_if_lost(self) -> None:
         if self.lost is not None:
-            raise self.lost
+            raise copy(self.lost)  # one that is raised again and again would collect every frame it passes
 
     def _end(self, lost: PathLost) -> None:
         if self.lost is not None:
@@ -313,15 +304,29 @@ class Connection:
         self._closed.set()
 
 
-def _loss(event: events.ConnectionTerminated, *, by_peer: bool) -> PathLost:
+ALERTS = {
+    0x02: "refuses connections from this address, or has no room",
+    0x12A: "does not accept our certificate",
+    0x130: "does not expect our certificate",
+    0x150: "does not know the server name we asked for",
+    0x174: "wants a client certificate",
+    0x178: "speaks none of the protocols we offer (connet 0.12 or older, or another port of it?)",
+}
+"""What a peer's QUIC error means to us (section 2.3 and RFC 8446 section 6, alerts from 0x100 on)."""
+
+
+def _loss(event: events.ConnectionTerminated, *, by_peer: bool, dialled: bool) -> PathLost:
     reason = printable(event.reason_phrase)
     if event.frame_type is None and by_peer:
         text = f"closed by the peer: {reason} ({event.error_code})"
         return PathLost(text, code=event.error_code, reason=reason)
-    if event.reason_phrase == STATELESS_RESET_REASON:
+    if not by_peer and event.reason_phrase == STATELESS_RESET_REASON:
         return PathLost("the peer has restarted and forgotten the connection (stateless reset)")
-    if event.reason_phrase == IDLE_REASON:
+    if not by_peer and event.reason_phrase == IDLE_REASON:
         return PathLost("no sign of life from the peer")
+    if by_peer and event.error_code in ALERTS:
+        who = "the listener" if dialled else "the dialer"
+        return PathLost(f"{who} {ALERTS[event.error_code]}", quic_error=event.error_code)
     side = "the peer" if by_peer else "this side"
     text = f"{side} ended the connection: {reason or 'no reason given'} (QUIC error {event.error_code:#x})"
     return PathLost(text, quic_error=event.error_code)

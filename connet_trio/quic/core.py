@@ -42,7 +42,11 @@ STATELESS_RESET_REASON = "stateless reset"
 PING_PADDING_BYTES = 24
 """Makes a keepalive longer than 43 bytes, so that a peer that restarted can answer it with a stateless reset."""
 CLOSE_REPEATS = 8
-"""How often a close is repeated to a peer that goes on talking, at its 1st, 2nd, 4th… datagram."""
+"""How often at most a close is repeated to a peer that goes on talking, when it has sent twice as much each time."""
+
+
+REASON_BYTES = 300
+"""How much of a reason a close carries: a close during the handshake says it up to three times in one datagram."""
 
 
 class AlertCertificateRequired(tls.Alert):
@@ -82,6 +86,12 @@ class TlsContext(tls.Context):
         if not hello.alpn_protocols:
             raise tls.AlertNoApplicationProtocol("no protocol name offered")
         super()._server_handle_hello(input_buf, initial_buf, handshake_buf)
+
+    def _set_peer_certificate(self, certificate: tls.Certificate) -> None:
+        try:
+            super()._set_peer_certificate(certificate)
+        except x509.InvalidVersion as exc:  # no ValueError, so aioquic lets it through
+            raise tls.AlertBadCertificate("Certificate could not be parsed") from exc
 
     def _server_handle_certificate(self, input_buf: Buffer) -> None:
         super()._server_handle_certificate(input_buf)
@@ -173,7 +183,7 @@ class Core(QuicConnection):
         self._stream_consumed: dict[int, int] = {}
         self._next_key_update = KEY_UPDATE_PACKETS
         self._close_datagrams: list[Datagram] = []
-        self._closing_heard = 0
+        self._closing_heard, self._repeat_close_at = 0, 1
         self.rejection: CertificateRejected | None = None
         """Why we refused the other side's certificate."""
         self.reset_tokens_changed = False
@@ -279,6 +289,8 @@ class Core(QuicConnection):
     def receive_batch(self, datagrams: Iterable[Datagram], now: float) -> None:
         """Take datagrams addressed to this connection."""
         for data, path in datagrams:
+            if self._close_pending:
+                return  # what comes between our close and its departure is for nobody
             self.receive_datagram(data, self._known_path(path), now)
             if self._state is QuicConnectionState.CLOSING:
                 self._closing_heard += 1
@@ -299,6 +311,9 @@ class Core(QuicConnection):
         if self._handshake_confirmed and self._packet_number >= self._next_key_update:
             self._next_key_update = self._packet_number + KEY_UPDATE_PACKETS
             self.request_key_update()
+        if self._handshake_complete:
+            # RFC 9000 section 10.1 lets what is sent after a silence prolong it: with keepalives, 20 s would become 30
+            self._ack_eliciting_sent_since_receipt = True
         closing = self._close_pending
         datagrams: list[Datagram] = self.datagrams_to_send(now)
         if closing:
@@ -306,10 +321,10 @@ class Core(QuicConnection):
         return datagrams
 
     def _repeat_close(self) -> list[Datagram]:
-        heard = self._closing_heard
-        if self._close_datagrams and heard & (heard - 1) == 0 and 0 < heard < 1 << CLOSE_REPEATS:
-            return self._close_datagrams
-        return []
+        if self._closing_heard < self._repeat_close_at or self._repeat_close_at >= 1 << CLOSE_REPEATS:
+            return []
+        self._repeat_close_at = 2 * self._closing_heard
+        return self._close_datagrams
 
     @property
     def ending(self) -> ConnectionTerminated | None:
@@ -321,6 +336,13 @@ class Core(QuicConnection):
     def ended_by_peer(self) -> bool:
         """Whether the peer sent the close."""
         return self._state is QuicConnectionState.DRAINING
+
+    def close(
+        self, error_code: int = QuicErrorCode.NO_ERROR, frame_type: int | None = None, reason_phrase: str = ""
+    ) -> None:
+        """End the connection, telling the peer; a long reason is cut."""
+        reason = reason_phrase.encode(errors="replace")[:REASON_BYTES].decode(errors="ignore")
+        super().close(error_code, frame_type, reason)
 
     def refuse(self) -> None:
         """Tell a dialer that there is no room (section 2.1, accept queue)."""
@@ -425,6 +447,14 @@ class Core(QuicConnection):
         stream = self._streams.get(stream_id)
         if stream is not None and not stream.sender.is_finished:
             stream.sender.reset(code)
+            self.drop_backlog(stream_id)
+
+    def drop_backlog(self, stream_id: int) -> None:
+        """Free what a stream that was reset had not sent: aioquic keeps it until both directions have finished."""
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            stream.sender._buffer.clear()
+            stream.sender._buffer_start = stream.sender._buffer_stop
 
     def stop(self, stream_id: int, code: int) -> None:
         """Ask the peer to send no more; a stream already read to its end is left alone."""
@@ -440,7 +470,8 @@ class Core(QuicConnection):
             consumed = self._stream_consumed[stream_id] = self._stream_consumed.get(stream_id, 0) + count
         if not self.windows.renewed:
             return False
-        due = self._consumed + self.windows.connection - self._local_max_data.value >= self.windows.connection // 4
+        # a stream's worth, no more: what is owed is missing from the window, and stalled streams hold the rest of it
+        due = self._consumed + self.windows.connection - self._local_max_data.value >= self.windows.stream
         if stream is None or stream.receiver.is_finished:
             return due
         credit = consumed + self.windows.stream
@@ -462,10 +493,12 @@ class Core(QuicConnection):
         return unread > 0 and self.consume(stream_id, unread)
 
     def raise_windows(self, windows: Windows) -> None:
-        """Grant a peer that has proved who it is the credit of a friend; streams get theirs as they are read."""
+        """Grant a peer that has proved who it is the credit of a friend, on the streams it has and those to come."""
         self.windows = windows
         self._local_max_stream_data_bidi_remote = windows.stream
         self._local_max_stream_data_bidi_local = windows.stream
+        for stream_id in self._streams:
+            self.consume(stream_id, 0)
 
     def _get_or_create_stream(self, frame_type: int, stream_id: int) -> Any:
         stream = self._streams.get(stream_id)
@@ -486,7 +519,7 @@ class Core(QuicConnection):
     def _write_connection_limits(self, builder: Any, space: Any) -> None:
         limit = self._local_max_data
         credit = self._consumed + self.windows.connection
-        if self.windows.renewed and credit - limit.value >= self.windows.connection // 4:
+        if self.windows.renewed and credit - limit.value >= self.windows.stream:
             limit.value = credit
         streams = self._local_max_streams_bidi
         if limit.value == limit.sent and streams.value == streams.sent:

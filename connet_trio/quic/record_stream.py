@@ -1,5 +1,6 @@
 """Records over a stream, one frame each (protocol section 3.1)."""
 
+from copy import copy
 from typing import TypeVar
 
 import trio
@@ -84,4 +85,4 @@ def explain(exc: trio.BrokenResourceError, stream: Stream) -> PathLost | Refused
     assert lost is not None
     if lost.code:
         return Refused(lost.code, lost.reason)
-    return lost
+    return copy(lost)

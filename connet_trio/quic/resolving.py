@@ -7,6 +7,7 @@ import trio
 
 from connet_trio.errors import DialFailed
 from connet_trio.records.model import AddressPort, HostPort
+from connet_trio.records.text import printable
 
 
 async def resolve_host(place: HostPort) -> tuple[AddressPort, ...]:
@@ -26,6 +27,6 @@ async def resolve_host(place: HostPort) -> tuple[AddressPort, ...]:
         found = await trio.socket.getaddrinfo(place.host, place.port, type=socket.SOCK_DGRAM)
     except (socket.gaierror, UnicodeError) as exc:
         reason = exc.strerror if isinstance(exc, socket.gaierror) else "not a host name"
-        raise DialFailed(f"cannot resolve {place.host}: {reason}") from exc
+        raise DialFailed(f"cannot resolve {printable(place.host)}: {reason}") from exc
     addresses = [AddressPort(ip_address(str(entry[4][0]).partition("%")[0]), place.port) for entry in found]
     return tuple(sorted(dict.fromkeys(addresses), key=lambda entry: not isinstance(entry.address, IPv4Address)))

@@ -8,6 +8,7 @@ import trio
 from connet_trio.errors import PathLost, Refused, RemoteProtocolError
 from connet_trio.quic.connection import Connection
 from connet_trio.quic.transport import Transport
+from connet_trio.records.text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +46,14 @@ async def _serve(connection: Connection, handler: Callable[[Connection], Awaitab
     try:
         await handler(connection)
     except* (PathLost, Refused) as lost:
-        logger.debug("connection of %s ended: %s", connection.remote_address, lost.exceptions[0])
+        logger.debug("connection of %s ended: %s", connection.remote_address, printable(str(lost.exceptions[0])))
     except* RemoteProtocolError as broken:
-        logger.debug("connection of %s broke the protocol: %s", connection.remote_address, broken.exceptions[0])
+        what = printable(str(broken.exceptions[0]))
+        logger.debug("connection of %s broke the protocol: %s", connection.remote_address, what)
         connection.close(*BROKEN_PROTOCOL)
     except* Exception:
         faults.count += 1
         logger.exception("unexpected error on the connection of %s, which is closed", connection.remote_address)
         connection.close(*INTERNAL_ERROR)
-    connection.close(0, "connection closed")
+    finally:  # a cancelled handler too
+        connection.close(0, "connection closed")

@@ -8,6 +8,7 @@ was taken, so an application that stops reading stops its peer. The two directio
 """
 
 import enum
+import operator
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -56,18 +57,26 @@ class Stream(AbortableStream):
         self.id = stream_id
         self._send_state = SendState.OPEN
         self._receive_state = ReceiveState.OPEN
-        self._code = 0
-        self._chunks: deque[bytes] = deque()
+        self._stop_code = 0
+        self._reset_code = 0
+        self._chunks: deque[bytes | memoryview] = deque()
         self._fin_received = False
         self._readable = trio.Event()
         self._writable: trio.Event | None = None
         self._delivered = trio.Event()
         self._stopped = trio.Event()
+        self._broken_off = trio.Event()
         self._send_lock = trio.StrictFIFOLock()
         self._receiving = False
+        self._closed = False
 
     def __repr__(self) -> str:
         return f"<Stream {self.id}: sending {self._send_state.name}, receiving {self._receive_state.name}>"
+
+    @property
+    def ends_are_whole(self) -> bool:
+        """See `AbortableStream.ends_are_whole`."""
+        return self.connection.ends_are_whole
 
     # --- sending
 
@@ -128,7 +137,6 @@ class Stream(AbortableStream):
     async def wait_delivered(self) -> None:
         """Wait until the peer has acknowledged everything, the FIN included; call after `send_eof` or `finish`."""
         if self.connection.lost is None and not self.connection.core.is_delivered(self.id):
-            self._delivered = trio.Event()
             self.connection.delivering[self.id] = self
             await self._delivered.wait()
         else:
@@ -137,7 +145,7 @@ class Stream(AbortableStream):
     async def wait_stopped(self) -> int:
         """Wait until the peer reads no more of this stream, or the connection is over; returns the peer's code."""
         await self._stopped.wait()
-        return self._code if self._send_state is SendState.STOPPED_BY_PEER else 0
+        return self._stop_code
 
     async def _wait_writable(self) -> None:
         self._writable = trio.Event()
@@ -146,13 +154,15 @@ class Stream(AbortableStream):
         self._check_sending()
 
     def _check_sending(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError("this side has closed the stream")
         match self._send_state:
             case SendState.OPEN:
                 return
             case SendState.FINISHED | SendState.RESET:
                 raise trio.ClosedResourceError("this side has ended sending")
             case SendState.STOPPED_BY_PEER:
-                raise StreamBroken("the peer stopped reading this stream", code=self._code)
+                raise StreamBroken("the peer stopped reading this stream", code=self._stop_code)
             case SendState.LOST:
                 raise trio.BrokenResourceError("connection lost") from self.connection.lost
 
@@ -164,7 +174,7 @@ class Stream(AbortableStream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """What has arrived, at most `max_bytes`; b"" at the end. Grants the peer credit for what it returns."""
-        if max_bytes is not None and max_bytes < 1:
+        if max_bytes is not None and operator.index(max_bytes) < 1:
             raise ValueError("max_bytes must be at least 1")
         if self._receiving:
             raise trio.BusyResourceError("another task is receiving from this stream")
@@ -188,12 +198,21 @@ class Stream(AbortableStream):
     def stop(self, code: int = 0) -> None:
         """Tell the peer to send no more (STOP_SENDING); what has arrived unread is dropped."""
         if self._receive_state is ReceiveState.OPEN:
-            self._receive_state = ReceiveState.ENDED if self._fin_received else ReceiveState.STOPPED
+            self._receive_state = ReceiveState.STOPPED
+            # the engine may have forgotten a stream that has ended, so its credit is given back here
+            self.connection.consume(self.id, sum(map(len, self._chunks)))
             self._chunks.clear()
             self.connection.stop_stream(self.id, code)
             self._readable.set()
 
+    async def wait_reset(self) -> int:
+        """Wait until the peer has reset this stream, or is gone without having ended it; returns the peer's code."""
+        await self._broken_off.wait()
+        return self._reset_code
+
     def _at_end(self) -> bool:
+        if self._closed:
+            raise trio.ClosedResourceError("this side has closed the stream")
         match self._receive_state:
             case ReceiveState.OPEN:
                 if self._fin_received:
@@ -204,21 +223,23 @@ class Stream(AbortableStream):
             case ReceiveState.STOPPED:
                 raise trio.ClosedResourceError("this side has stopped receiving")
             case ReceiveState.RESET_BY_PEER:
-                raise StreamBroken("the peer reset this stream", code=self._code)
+                raise StreamBroken("the peer reset this stream", code=self._reset_code)
             case ReceiveState.LOST:
                 raise trio.BrokenResourceError("connection lost") from self.connection.lost
 
     def _take(self, max_bytes: int) -> bytes:
-        taken: list[bytes] = []
+        taken: list[bytes | memoryview] = []
         room = max_bytes
         while self._chunks and room > 0:
             chunk = self._chunks.popleft()
             if len(chunk) > room:
+                chunk = memoryview(chunk)  # or every small read would copy what it leaves behind
                 self._chunks.appendleft(chunk[room:])
                 chunk = chunk[:room]
             taken.append(chunk)
             room -= len(chunk)
-        data = taken[0] if len(taken) == 1 else b"".join(taken)
+        first = taken[0] if len(taken) == 1 else None
+        data = first if isinstance(first, bytes) else b"".join(taken)
         if data:
             self.connection.consume(self.id, len(data))
         return data
@@ -232,8 +253,10 @@ class Stream(AbortableStream):
 
     def close(self) -> None:
         """`aclose` without waiting."""
+        self._closed = True
         self.finish()
         self.stop()
+        self._chunks.clear()
 
     def abort(self, code: int = 0) -> None:
         """End both directions; what has not been finished with `send_eof` is lost."""
@@ -255,16 +278,18 @@ class Stream(AbortableStream):
     def handle_reset(self, code: int) -> None:
         """The peer abandoned sending; what it sent before and nobody has read is dropped with it."""
         if self._receive_state is ReceiveState.OPEN:
-            self._receive_state, self._code = ReceiveState.RESET_BY_PEER, code
+            self._receive_state, self._reset_code = ReceiveState.RESET_BY_PEER, code
             self._chunks.clear()
             self._readable.set()
+        self._broken_off.set()
 
     def handle_stop(self, code: int) -> None:
         """The peer reads no more; the engine has answered with RESET_STREAM."""
         if self._send_state in (SendState.OPEN, SendState.FINISHED):
-            self._send_state, self._code = SendState.STOPPED_BY_PEER, code
-            self._stopped.set()
+            self._send_state = SendState.STOPPED_BY_PEER
             self._wake_sender()
+        self._stop_code = code
+        self._stopped.set()
 
     def handle_lost(self) -> None:
         """The connection is over. Bytes that arrived before stay readable."""
@@ -272,6 +297,7 @@ class Stream(AbortableStream):
             self._send_state = SendState.LOST
         if self._receive_state is ReceiveState.OPEN and not self._fin_received:
             self._receive_state = ReceiveState.LOST
+            self._broken_off.set()
         self._readable.set()
         self._stopped.set()
         self._wake_sender()

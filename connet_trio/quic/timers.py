@@ -16,6 +16,10 @@ class Timed(Protocol):
 
 T = TypeVar("T", bound=Timed)
 
+SPARE_ENTRIES = 64
+"""Outdated entries are swept out when there are more of them than this and the current ones together: a busy receiver
+leaves one behind each millisecond, due when its keepalive would have been."""
+
 
 class TimerHeap(Generic[T]):
     """Earliest deadline first. Deadlines that moved later are noticed when the old one comes up, not before.
@@ -27,6 +31,9 @@ class TimerHeap(Generic[T]):
         self._heap: list[tuple[float, int, T]] = []
         self._armed: dict[T, float] = {}
         self._order = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self._heap)
 
     def next_deadline(self) -> float:
         """When `due` may yield something, `inf` when nothing is armed."""
@@ -61,3 +68,6 @@ class TimerHeap(Generic[T]):
     def _push(self, timed: T, deadline: float) -> None:
         self._armed[timed] = deadline
         heapq.heappush(self._heap, (deadline, next(self._order), timed))
+        if len(self._heap) > SPARE_ENTRIES + 2 * len(self._armed):
+            self._heap = [entry for entry in self._heap if self._armed.get(entry[2]) == entry[0]]
+            heapq.heapify(self._heap)

@@ -187,10 +187,12 @@ class Transport:
             outgoing += connection.collect(now)
             if connection.core.terminated:
                 self._forget(connection)
-            elif connection.next_deadline() <= now:
+                continue
+            # armed even when due now: an acknowledgement that resets the probe backoff puts the timer into the past,
+            # and only the heap fires timers
+            self._timers.arm(connection)
+            if connection.next_deadline() <= now:
                 self._marked[connection] = None
-            else:
-                self._timers.arm(connection)
         if outgoing:
             self._socket.send_batch(outgoing)
 
@@ -294,23 +296,10 @@ class Transport:
         self._handshakes.pop(connection, None)
 
 
-ALERTS = {
-    0x02: "refuses connections from this address, or has no room",
-    0x12A: "does not accept our certificate",
-    0x130: "does not expect our certificate",
-    0x150: "does not know the server name we asked for",
-    0x174: "wants a client certificate",
-    0x178: "speaks none of the protocols we offer (connet 0.12 or older, or another port of it?)",
-}
-"""What a listener's QUIC error means to the dialer (section 2.3 and RFC 8446 section 6, alerts from 0x100 on)."""
-
-
 def _dial_failure(connection: Connection, seconds: float) -> str:
     if connection.core.rejection is not None:
         return str(connection.core.rejection)
     lost = connection.lost
     if lost is None or (lost.code is None and lost.quic_error is None):
         return f"no answer within {seconds:g} s (is something listening there, and is UDP open on the way?)"
-    if lost.quic_error in ALERTS and connection.core.ended_by_peer:
-        return f"the listener {ALERTS[lost.quic_error]}"
     return str(lost)

@@ -2,9 +2,10 @@
 
 
 def printable(text: str, limit: int = 200) -> str:
-    """`text` with everything unprintable escaped (CR, LF and ESC among it) and no longer than `limit` characters."""
-    shown = text if len(text) <= limit else f"{text[:limit]}…"
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown)
+    """`text` with everything unprintable escaped (CR, LF and ESC among it); cut after `limit` characters, with "…"."""
+    first = text[: limit + 1]  # escaping makes it longer, never shorter
+    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in first)
+    return shown if len(shown) <= limit else f"{shown[:limit]}…"
 
 
 def short_id(identity: str) -> str:

@@ -1,25 +1,52 @@
-"""Two transports on a simulated network, or on loopback, and what they need to know each other."""
+"""Two transports on a simulated network, what they need to know each other, and a socket that meddles between them."""
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import pytest
+import trio
 
-from connet_trio.identity import EndpointIdentity, PinnedServer, Realm, check_client, issue_identity
+from connet_trio.identity import Credential, EndpointIdentity, PinnedServer, Realm, check_client, issue_identity
 from connet_trio.quic.connection import Connection
 from connet_trio.quic.handshake import Answer, Dialing, Listening
 from connet_trio.quic.limits import WINDOWS, Windows
+from connet_trio.quic.network_path import Datagram, DatagramSocket, NetworkPath
+from connet_trio.quic.stream import Stream
 from connet_trio.quic.transport import Transport, open_transport
 from connet_trio.records.model import AddressPort
+from connet_trio.testing.clock import run_simulated
 from connet_trio.testing.network import DEFAULT_LINK, Link, SimulatedNetwork, open_network
 
 WALL_NOW = 1_800_000_000.0
 ALPN = "connet-peer/0.2"
-LISTENER = identity_of_listener = issue_identity(Realm.PEER, wall_now=WALL_NOW, entropy=random.Random(1).randbytes)
+RESET_KEY = bytes(range(32))
+LISTENER = issue_identity(Realm.PEER, wall_now=WALL_NOW, entropy=random.Random(1).randbytes)
 DIALER = issue_identity(Realm.PEER, wall_now=WALL_NOW, entropy=random.Random(2).randbytes)
 STRANGER = issue_identity(Realm.PEER, wall_now=WALL_NOW, entropy=random.Random(3).randbytes)
+FAR, NEAR = "192.0.2.1:4000", "192.0.2.2:5000"
+"""Where the listener and the dialer are."""
+
+
+def run_in_virtual_time(async_fn: Callable[[], Awaitable[Any]], **others: object) -> Any:
+    async def run_bounded() -> Any:
+        with trio.fail_after(7200):  # a test that waits for ever would be kept alive by its keepalives
+            return await async_fn()
+
+    return run_simulated(run_bounded, seed=0)
+
+
+virtual_time = pytest.mark.trio(run=run_in_virtual_time)
+"""For `pytestmark`: the clock jumps, and tasks run in the same order each time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the mark of a module count: pytest-trio takes the nearest, which is the one of `trio_mode`."""
+    for item in items:
+        if any(mark.kwargs.get("run") is run_in_virtual_time for mark in item.iter_markers("trio")):
+            item.add_marker(virtual_time, append=False)
 
 
 def wall_clock() -> float:
@@ -37,48 +64,117 @@ def dialing(**changes: object) -> Dialing:
     return attrs.evolve(usual, **changes)  # type: ignore[arg-type]
 
 
-def listening(windows: Windows = WINDOWS, expected: EndpointIdentity = DIALER, **changes: object) -> Listening:
+def listening(
+    windows: Windows = WINDOWS,
+    expected: EndpointIdentity = DIALER,
+    credential: Credential = LISTENER.server,
+    alpns: tuple[str, ...] = (ALPN,),
+    **changes: object,
+) -> Listening:
     """How LISTENER answers DIALER."""
     answer = Answer(
-        credential=LISTENER.server,
-        alpns=(ALPN,),
+        credential=credential,
+        alpns=alpns,
         client_trust=lambda leaf, wall_now: check_client(leaf, {expected.client.der}, wall_now),
     )
     usual = Listening(choose=lambda name: answer if name == LISTENER.name else None, windows=windows)
     return attrs.evolve(usual, **changes)  # type: ignore[arg-type]
 
 
+class MeddlingSocket:
+    """A socket of the network whose datagrams a test watches, holds back or replaces, and that it adds some to."""
+
+    def __init__(self, socket: DatagramSocket) -> None:
+        self.socket = socket
+        self.sent: list[bytes] = []
+        self.received: list[Datagram] = []
+        self.outgoing: Callable[[bytes], Sequence[bytes]] = lambda data: [data]
+        self.incoming: Callable[[bytes], Sequence[bytes]] = lambda data: [data]
+
+    @property
+    def local_address(self) -> AddressPort:
+        return self.socket.local_address
+
+    async def wait_readable(self) -> None:
+        await self.socket.wait_readable()
+
+    def receive_batch(self) -> list[Datagram]:
+        batch = self.socket.receive_batch()
+        self.received += batch
+        return [(altered, path) for data, path in batch for altered in self.incoming(data)]
+
+    def send_batch(self, datagrams: Sequence[Datagram]) -> None:
+        self.sent += [data for data, _ in datagrams]
+        self.socket.send_batch([(altered, path) for data, path in datagrams for altered in self.outgoing(data)])
+
+    def path_to(self, remote: AddressPort) -> NetworkPath:
+        return self.socket.path_to(remote)
+
+    def close(self) -> None:
+        self.socket.close()
+
+
 @attrs.frozen(kw_only=True)
 class Pair:
-    """A dialer's and a listener's transport, and the network between them if it is simulated."""
+    """A dialer's and a listener's transport, and the network between them."""
 
     dialer: Transport
     listener: Transport
-    address: AddressPort
+    near: MeddlingSocket
+    far: MeddlingSocket
     network: SimulatedNetwork
 
+    @property
+    def address(self) -> AddressPort:
+        return self.far.local_address
+
     async def connect(self) -> tuple[Connection, Connection]:
-        """A connection, as each side sees it."""
+        """A connection, as each side sees it: the dialer's, the listener's."""
         dialled = await self.dialer.dial(self.address, dialing())
         return dialled, await self.listener.accept()
+
+    async def open_streams(self) -> tuple[Stream, Stream]:
+        """A stream on a new connection, as each side sees it."""
+        return await open_streams(*await self.connect())
+
+    def cut(self) -> None:
+        self.network.cut(str(self.near.local_address.address), str(self.far.local_address.address))
+
+    def heal(self) -> None:
+        self.network.heal(str(self.near.local_address.address), str(self.far.local_address.address))
+
+
+async def open_streams(opener: Connection, acceptor: Connection) -> tuple[Stream, Stream]:
+    """A new stream, as each side sees it; a byte has gone through, since the acceptor would not know of it."""
+    ours = await opener.open_stream()
+    await ours.send_all(b"!")
+    theirs = await acceptor.accept_stream()
+    assert await theirs.receive_some() == b"!"
+    return ours, theirs
 
 
 @asynccontextmanager
 async def open_pair(
-    seed: int = 0, link: Link = DEFAULT_LINK, listen: Listening | None = None, reset_key: bytes | None = None
+    seed: int = 0,
+    link: Link = DEFAULT_LINK,
+    listen: Listening | None = None,
+    reset_key: bytes | None = None,
+    trace_limit: int = 0,
+    dialer_clock: Callable[[], float] = wall_clock,
+    listener_clock: Callable[[], float] = wall_clock,
 ) -> AsyncIterator[Pair]:
-    async with open_network(seed, link=link) as network:
-        far, near = network.socket("192.0.2.1:4000"), network.socket("192.0.2.2:5000")
+    async with open_network(seed, link=link, trace_limit=trace_limit) as network:
+        far, near = MeddlingSocket(network.socket(FAR)), MeddlingSocket(network.socket(NEAR))
         async with (
             open_transport(
-                far, wall_clock=wall_clock, listening=listen or listening(), reset_key=reset_key
+                far, wall_clock=listener_clock, listening=listen or listening(), reset_key=reset_key
             ) as listener,
-            open_transport(near, wall_clock=wall_clock) as dialer,
+            open_transport(near, wall_clock=dialer_clock) as dialer,
         ):
-            yield Pair(dialer=dialer, listener=listener, address=far.local_address, network=network)
+            yield Pair(dialer=dialer, listener=listener, near=near, far=far, network=network)
 
 
 @pytest.fixture
-async def pair(autojump_clock: object) -> AsyncIterator[Pair]:
+async def pair() -> AsyncIterator[Pair]:
     async with open_pair() as made:
         yield made

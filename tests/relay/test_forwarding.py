@@ -333,7 +333,6 @@ async def test_a_destination_that_stops_reading_holds_its_source_and_nobody_else
         assert len(await lab.receive_all(near)) == 300_000
 
 
-@pytest.mark.xfail(strict=True, reason="quic.Stream lacks wait_reset: a reset is noticed by those who receive only")
 async def test_a_source_that_gives_up_frees_a_stream_that_its_destination_holds(
     lab: Any, autojump_clock: MockClock
 ) -> None:
