@@ -57,8 +57,9 @@ class Refused(ConnetError):
     """The other side answered with an error record, or closed the connection with one's code and text (trap T1)."""
 
     def __init__(self, code: ErrorCode | int, message: str) -> None:
-        super().__init__(f"{message} ({code.name if isinstance(code, ErrorCode) else code})")
-        self.code = code
+        known = {entry.value: entry for entry in ErrorCode}.get(code, code)
+        super().__init__(f"{message} ({known.name if isinstance(known, ErrorCode) else known})")
+        self.code = known
         self.message = message
 
 

@@ -4,7 +4,7 @@ from connet_trio.concurrency.backoff import Backoff
 from connet_trio.concurrency.byte_stream import AbortableStream, StreamBroken
 from connet_trio.concurrency.outage import Outage
 from connet_trio.concurrency.sessions import keep_session
-from connet_trio.concurrency.single_error import single_error
+from connet_trio.concurrency.single_error import first_error, single_error
 from connet_trio.concurrency.splice import splice
 from connet_trio.concurrency.watched import Watched
 from connet_trio.concurrency.workload import Workload
@@ -16,6 +16,7 @@ __all__ = [
     "StreamBroken",
     "Watched",
     "Workload",
+    "first_error",
     "keep_session",
     "single_error",
     "splice",

@@ -6,6 +6,7 @@ from typing import NoReturn
 import trio
 
 from connet_trio.concurrency.backoff import Backoff
+from connet_trio.concurrency.single_error import first_error
 from connet_trio.errors import ConnetError, PathLost
 
 RunSession = Callable[[Callable[[], None]], Awaitable[None]]
@@ -23,7 +24,7 @@ async def keep_session(run_session: RunSession, backoff: Backoff, report: Report
             await run_session(attempt.up)
             error: ConnetError = PathLost("the session ended")
         except* ConnetError as group:
-            error = _first(group)
+            error = first_error(group)
         delay = backoff.next_delay(attempt.uptime())
         report(error, delay)
         await trio.sleep(delay)
@@ -38,11 +39,3 @@ class _Attempt:
 
     def uptime(self) -> float:
         return 0.0 if self._since is None else trio.current_time() - self._since
-
-
-def _first(group: BaseExceptionGroup[ConnetError]) -> ConnetError:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, ConnetError)
-    return error

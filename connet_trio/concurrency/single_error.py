@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+E = TypeVar("E", bound=BaseException)
 
 
 @contextmanager
@@ -17,3 +20,12 @@ def single_error() -> Iterator[None]:
             raise
         # its own context is kept; the nursery's adds nothing
         raise error from error.__cause__
+
+
+def first_error(group: BaseExceptionGroup[E]) -> E:
+    """The first exception of a group that is none itself: the one to show where there is room for one."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    found: E = error  # type: ignore[assignment]  # groups hold nothing but their kind
+    return found

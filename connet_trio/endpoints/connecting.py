@@ -2,7 +2,7 @@
 
 import trio
 
-from connet_trio.errors import Refused, RemoteProtocolError
+from connet_trio.errors import PathLost, Refused, RemoteProtocolError
 from connet_trio.quic import Connection, RecordStream, Stream
 from connet_trio.records.error_code import ErrorCode
 from connet_trio.records.model import Error
@@ -62,7 +62,7 @@ async def accept_from_relay(stream: Stream) -> bool:
             request = await records.receive(codecs.PEER_REQUEST)
             refusal = _refuse(request)
             await records.send(codecs.PEER_RESPONSE, refusal or Connected())
-    except (RemoteProtocolError, trio.TooSlowError, trio.BrokenResourceError):
+    except (RemoteProtocolError, PathLost, Refused, trio.TooSlowError, trio.BrokenResourceError):
         stream.abort()
         return False
     if refusal is not None:

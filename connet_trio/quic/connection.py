@@ -47,7 +47,7 @@ class Connection:
     def __init__(self, core: Core, router: Router, *, remote_address: AddressPort, now: float) -> None:
         self.core = core
         self.dialled = core.configuration.is_client
-        self.remote_address = remote_address
+        self._first_address = remote_address
         self.lost: PathLost | None = None
         self.ends_are_whole = True
         """Whether FIN on a stream means that its sender said all; false behind a relay that makes FIN of a break."""
@@ -65,6 +65,12 @@ class Connection:
         self.bytes_sent = 0
 
     # --- for everybody
+
+    @property
+    def remote_address(self) -> AddressPort:
+        """Where the other side is now; a dialer's NAT may have moved it meanwhile."""
+        path = self.core.current_path
+        return self._first_address if path is None else path.remote_address
 
     @property
     def alpn(self) -> str:

@@ -43,8 +43,6 @@ PING_PADDING_BYTES = 24
 """Makes a keepalive longer than 43 bytes, so that a peer that restarted can answer it with a stateless reset."""
 CLOSE_REPEATS = 8
 """How often at most a close is repeated to a peer that goes on talking, when it has sent twice as much each time."""
-
-
 REASON_BYTES = 300
 """How much of a reason a close carries: a close during the handshake says it up to three times in one datagram."""
 
@@ -294,6 +292,12 @@ class Core(QuicConnection):
             self.receive_datagram(data, self._known_path(path), now)
             if self._state is QuicConnectionState.CLOSING:
                 self._closing_heard += 1
+
+    @property
+    def current_path(self) -> NetworkPath | None:
+        """The path that is sent on, None before the first datagram."""
+        path: NetworkPath | None = self.get_peer_address()
+        return path
 
     def _known_path(self, path: NetworkPath) -> NetworkPath:
         # A dialer knows only the remote address until an answer shows the local one; to aioquic that is another path.

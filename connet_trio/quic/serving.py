@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from connet_trio.concurrency import first_error
 from connet_trio.errors import PathLost, Refused, RemoteProtocolError
 from connet_trio.quic.connection import Connection
 from connet_trio.quic.transport import Transport
@@ -46,9 +47,9 @@ async def _serve(connection: Connection, handler: Callable[[Connection], Awaitab
     try:
         await handler(connection)
     except* (PathLost, Refused) as lost:
-        logger.debug("connection of %s ended: %s", connection.remote_address, printable(str(lost.exceptions[0])))
+        logger.debug("connection of %s ended: %s", connection.remote_address, printable(str(first_error(lost))))
     except* RemoteProtocolError as broken:
-        what = printable(str(broken.exceptions[0]))
+        what = printable(str(first_error(broken)))
         logger.debug("connection of %s broke the protocol: %s", connection.remote_address, what)
         connection.close(*BROKEN_PROTOCOL)
     except* Exception:

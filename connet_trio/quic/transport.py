@@ -119,6 +119,7 @@ class Transport:
         core.connect(path, now=trio.current_time())
         self.route(core.host_cid, connection)
         self.mark(connection)
+        began = trio.current_time()
         try:
             with trio.move_on_after(2 * dialing.handshake_idle_seconds):
                 await connection.wait_handshake()
@@ -127,7 +128,7 @@ class Transport:
             raise
         if connection.lost is None and core.handshake_complete:
             return connection
-        failure = _dial_failure(connection, 2 * dialing.handshake_idle_seconds)
+        failure = _dial_failure(connection, trio.current_time() - began)
         connection.close(0, "handshake timeout")
         raise DialFailed(f"{remote}: {failure}") from core.rejection
 
@@ -301,5 +302,5 @@ def _dial_failure(connection: Connection, seconds: float) -> str:
         return str(connection.core.rejection)
     lost = connection.lost
     if lost is None or (lost.code is None and lost.quic_error is None):
-        return f"no answer within {seconds:g} s (is something listening there, and is UDP open on the way?)"
+        return f"no answer within {seconds:.0f} s (is something listening there, and is UDP open on the way?)"
     return str(lost)

@@ -167,6 +167,31 @@ def test_a_connection_closed_meanwhile_is_the_reason() -> None:
     simulate(scenario)
 
 
+def test_a_source_that_goes_before_it_is_answered_is_no_error() -> None:
+    async def scenario(source: Connection, destination: Connection) -> None:
+        stream = await source.open_stream()
+        request = codecs.PEER_REQUEST.encode(Connect(source_encryption=(RelayEncryption.NONE,)))
+        await stream.send_all(encode_frame(request, WireVersion.V2))
+        stream.stop(3)
+        accepted = await destination.accept_stream()
+        await accepted.wait_stopped()
+        assert not await accept_from_relay(accepted)
+
+    simulate(scenario)
+
+
+def test_a_request_that_breaks_off_ends_its_stream_and_nothing_else() -> None:
+    async def scenario(source: Connection, destination: Connection) -> None:
+        stream = await source.open_stream()
+        await stream.send_all(encode_frame(bytes(1000), WireVersion.V2)[:500])
+        accepted = await destination.accept_stream()
+        stream.reset(7)
+        assert not await accept_from_relay(accepted)
+        assert not destination.is_closed
+
+    simulate(scenario)
+
+
 @VERSIONS
 def test_the_first_payload_byte_follows_the_records(version: WireVersion) -> None:
     async def scenario(source: Connection, destination: Connection) -> None:

@@ -89,9 +89,6 @@ async def test_the_error_says_of_each_place_why() -> None:
     assert certificate.startswith("192.0.2.1:4000: the server certificate is not the one")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="transport.py names twice the idle time, also when silence ended the dial sooner"
-)
 async def test_the_error_says_how_long_an_answer_was_waited_for(pair: Pair) -> None:
     with pytest.raises(DialFailed) as failed:
         await dial_first(pair.dialer, Names().surroundings, (DEAD,), dialing())

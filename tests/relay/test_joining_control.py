@@ -91,7 +91,7 @@ async def test_another_control_server_is_refused_with_what_to_do(
 @pytest.mark.parametrize(
     ("prepare", "error", "text"),
     [
-        (lambda control: control.scope.cancel(), DialFailed, "no answer within 10 s"),
+        (lambda control: control.scope.cancel(), DialFailed, "no answer within 5 s"),
         (lambda control: setattr(control, "token", "another"), Refused, "token not found"),
         (lambda control: setattr(control, "control_id", ""), RemoteProtocolError, "did not say who it is"),
         (lambda control: setattr(control, "is_silent", True), DialFailed, "no answer to authentication within 10 s"),
@@ -159,7 +159,7 @@ async def test_every_socket_is_tried(lab: Any, autojump_clock: MockClock) -> Non
 
 async def test_what_went_wrong_is_told_for_each_socket_and_address(lab: Any, autojump_clock: MockClock) -> None:
     ingresses = tuple(RelayIngressSettings(address=HostPort(host, 19_191)) for host in ("2001:db8::1", "192.0.2.77"))
-    with pytest.raises(DialFailed, match=r"has no IPv4; .*192\.0\.2\.2:19189: no answer within 10 s"):
+    with pytest.raises(DialFailed, match=r"has no IPv4; .*192\.0\.2\.2:19189: no answer within 5 s"):
         await lab.start_alone(ingresses=ingresses)
 
 
@@ -256,7 +256,7 @@ async def test_an_outage_is_logged_once_and_so_is_its_end(
     texts = [record.getMessage() for record in caplog.records]
     assert len(texts) == 3
     assert "no sign of life" in texts[0]
-    assert "no answer within 10 s" in texts[1]
+    assert "no answer within 5 s" in texts[1]
     assert texts[2] == "control control.example:19189: back again"
 
 
