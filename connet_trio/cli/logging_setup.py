@@ -48,9 +48,27 @@ def set_up_logging(level: str, style: str, stream: TextIO | None = None) -> None
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("connet_trio").setLevel(LEVELS[level])
+    logging.getLogger("trio.serve_listeners").addFilter(_OnceInAWhile())
     wire = logging.getLogger("quic")  # aioquic's: a line for each packet, with what peers sent
     wire.propagate = False
     wire.setLevel(logging.CRITICAL + 1)
+
+
+class _OnceInAWhile(logging.Filter):
+    """Out of file descriptors, trio says so with a traceback ten times a second: a line now and then will do."""
+
+    SECONDS = 10.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = float("-inf")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.exc_info = None
+        if record.created - self._last < self.SECONDS:
+            return False
+        self._last = record.created
+        return True
 
 
 def _processors(level: str, style: str, stream: TextIO) -> list[Processor]:

@@ -17,7 +17,7 @@ import trio
 from connet_trio.client.control_session import ControlSession
 from connet_trio.client.reset_key import load_reset_key
 from connet_trio.client.settings import ClientSettings, DestinationSettings, SourceSettings
-from connet_trio.concurrency import Workload, single_error
+from connet_trio.concurrency import Workload, outlasting, single_error
 from connet_trio.endpoints import ClientContext, Destination, Endpoint, Source
 from connet_trio.errors import BindFailed, ConfigError, EndpointClosed
 from connet_trio.forward import open_tcp_listeners, serve_destination_stream, serve_source
@@ -42,31 +42,30 @@ async def open_client(settings: ClientSettings, *, surroundings: Surroundings | 
       BindFailed: a port is taken.
       DialFailed: control cannot be reached, or its certificate is not trusted.
       Refused: control refused the token, or an endpoint.
+      PathLost, RemoteProtocolError: the first session broke before it stood.
     """
     surroundings = surroundings or Surroundings()
-    socket, warnings = await _open_socket(settings, surroundings)
-    reset_key = _reset_key(settings, socket, surroundings, warnings)
     roots = settings.server_roots
     if roots is None:
         roots = await trio.to_thread.run_sync(load_system_roots)
+    socket, warnings = await _open_socket(settings, surroundings)
+    reset_key = _reset_key(settings, socket, surroundings, warnings)
     with single_error():
         async with open_transport(
             socket, wall_clock=surroundings.wall_clock, reset_key=reset_key, entropy=surroundings.entropy
         ) as transport:
             session = ControlSession(settings, transport, surroundings, roots)
-            async with trio.open_nursery() as sessions:
-                async with trio.open_nursery() as tasks:
-                    client = Client(settings, transport, session, tasks, surroundings, tuple(warnings))
-                    await sessions.start(session.run)
+            async with outlasting(session.run), trio.open_nursery() as tasks:
+                client = Client(settings, transport, session, tasks, surroundings, tuple(warnings))
+                try:
                     for destination in settings.destinations:
                         await client.serve_destination(destination)
                     for source in settings.sources:
                         await client.serve_source(source)
                     yield client
+                finally:
                     client.handle_leaving()
-                    # endpoints go first, so that control hears their goodbyes
-                    tasks.cancel_scope.cancel()
-                sessions.cancel_scope.cancel()
+                tasks.cancel_scope.cancel()
 
 
 async def run_client(
@@ -151,6 +150,8 @@ class Client:
         """Accept nothing new, and give what runs the drain timeout to end by itself."""
         for scope in self._accepting_scopes:
             scope.cancel()
+        for destination in self._destinations.values():
+            destination.stop_accepting()
         with trio.move_on_after(self._settings.drain_timeout):
             await self._workload.wait_idle()
 

@@ -31,8 +31,7 @@ def load_reset_key(directory: Path, address: HostPort, entropy: Callable[[int], 
 def _write_private(path: Path, key: bytes) -> None:
     # written beside and renamed: a crash half way must not leave a short key
     partial = path.with_suffix(".new")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, 0o600)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        partial.chmod(0o600)  # whatever the umask has taken away
         file.write(key)
     partial.replace(path)

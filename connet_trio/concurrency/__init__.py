@@ -3,6 +3,7 @@
 from connet_trio.concurrency.backoff import Backoff
 from connet_trio.concurrency.byte_stream import AbortableStream, StreamBroken
 from connet_trio.concurrency.outage import Outage
+from connet_trio.concurrency.outlasting import outlasting
 from connet_trio.concurrency.sessions import keep_session
 from connet_trio.concurrency.single_error import first_error, single_error
 from connet_trio.concurrency.splice import splice
@@ -18,6 +19,7 @@ __all__ = [
     "Workload",
     "first_error",
     "keep_session",
+    "outlasting",
     "single_error",
     "splice",
 ]

@@ -7,6 +7,7 @@ from connet_trio.quic import Connection, RecordStream, Stream
 from connet_trio.records.error_code import ErrorCode
 from connet_trio.records.model import Error
 from connet_trio.records.peer import Check, Connect, Connected, ProxyVersion, RelayEncryption
+from connet_trio.records.text import printable
 from connet_trio.wire import WireVersion, codecs, detect_version
 
 MAX_CONNECT_BYTES = 1 << 16
@@ -38,7 +39,7 @@ async def connect_through_relay(connection: Connection, version: WireVersion) ->
 def _check_answer(answer: Error | Connected | Check) -> None:
     match answer:
         case Error():
-            raise Refused(answer.code, answer.message)
+            raise Refused(answer.code, printable(answer.message))
         case Check():
             raise RemoteProtocolError("the answer to a connect request says neither yes nor no")
         case Connected():
@@ -50,8 +51,11 @@ def _check_answer(answer: Error | Connected | Check) -> None:
                 raise RemoteProtocolError("destination wants a PROXY header, which this release does not write")
 
 
-async def accept_from_relay(stream: Stream) -> bool:
+async def accept_from_relay(stream: Stream, *, refusal: Error | None = None) -> bool:
     """Answer the connect request on a stream of a relay connection; True when payload follows.
+
+    Args:
+      refusal: what to answer instead of yes, so that the relay asks somebody else.
 
     The version is read off the stream: the original's relay frames a request as its source did (trap T2).
     Bounded by `ANSWER_SECONDS`; whatever goes wrong ends the stream.
@@ -60,7 +64,7 @@ async def accept_from_relay(stream: Stream) -> bool:
         with trio.fail_after(ANSWER_SECONDS):
             records = await _detect_records(stream)
             request = await records.receive(codecs.PEER_REQUEST)
-            refusal = _refuse(request)
+            refusal = refusal or _refuse(request)
             await records.send(codecs.PEER_RESPONSE, refusal or Connected())
     except (RemoteProtocolError, PathLost, Refused, trio.TooSlowError, trio.BrokenResourceError):
         stream.abort()

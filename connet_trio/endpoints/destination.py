@@ -8,7 +8,10 @@ from connet_trio.endpoints.control_link import ControlLink
 from connet_trio.endpoints.endpoint import ClientContext, Endpoint
 from connet_trio.errors import EndpointClosed
 from connet_trio.quic import Stream
-from connet_trio.records.model import Role, Route
+from connet_trio.records.error_code import ErrorCode
+from connet_trio.records.model import Error, Role, Route
+
+STOPPING = Error(ErrorCode.DESTINATION_DIAL_FAILED, "the destination is stopping")
 
 
 class Destination(Endpoint, trio.abc.Listener[Stream]):
@@ -17,6 +20,7 @@ class Destination(Endpoint, trio.abc.Listener[Stream]):
     def __init__(self, name: str, route: Route, context: ClientContext) -> None:
         super().__init__(name, Role.DESTINATION, route, context)
         # No buffer: a stream waits in its own task, and how many may is limited by the stream credit of its connection.
+        self._accepts = True
         self._accepted, self._to_accept = trio.open_memory_channel[Stream](0)
 
     async def run(
@@ -27,6 +31,10 @@ class Destination(Endpoint, trio.abc.Listener[Stream]):
             await super().run(sessions, task_status=task_status)
         finally:
             self._accepted.close()
+
+    def stop_accepting(self) -> None:
+        """Refuse streams from now on; those accepted go on."""
+        self._accepts = False
 
     async def accept(self) -> Stream:
         """The next stream of a source. One bad source never makes it fail.
@@ -41,12 +49,13 @@ class Destination(Endpoint, trio.abc.Listener[Stream]):
 
     async def aclose(self) -> None:
         """Accept no more; streams not yet accepted are ended. The endpoint itself ends with its client."""
+        self.stop_accepting()
         self._to_accept.close()
         await trio.lowlevel.checkpoint()
 
     async def handle_stream(self, stream: Stream) -> None:
         """Answer a source and hand the stream to `accept`."""
-        if await accept_from_relay(stream):
+        if await accept_from_relay(stream, refusal=None if self._accepts else STOPPING):
             try:
                 await self._accepted.send(stream)
             except (trio.BrokenResourceError, trio.ClosedResourceError):

@@ -8,26 +8,25 @@ What the lists mean for paths is decided in `engine/paths.py`; this module carri
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from random import Random
 
 import attrs
 import trio
 
-from connet_trio.concurrency import Backoff, Watched, keep_session
+from connet_trio.concurrency import Backoff, Outage, Watched, keep_session
 from connet_trio.endpoints.announcing import announce, subscribe_relays
 from connet_trio.endpoints.control_link import ControlLink
 from connet_trio.endpoints.knowledge import Knowledge
 from connet_trio.endpoints.peer_log import PeerLog
 from connet_trio.endpoints.relay_link import RelayLink
 from connet_trio.engine import Path
-from connet_trio.errors import ConnetError, EndpointClosed, Refused
+from connet_trio.errors import ConnetError, DialFailed, EndpointClosed, Refused
 from connet_trio.identity import Realm, issue_identity
 from connet_trio.quic import Stream, Surroundings, Transport
 from connet_trio.records.control import Peer, Peers, Relay, Relays
 from connet_trio.records.model import Role, Route
-from connet_trio.records.text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +92,8 @@ class Endpoint:
         """Announce in every session and keep the relays. Started once control has accepted the announcement.
 
         Raises:
-          Refused: control refused the very first announcement; a later refusal is retried.
+          Refused, DialFailed: control refused the very first announcement, or left it unanswered; later ones are
+            retried.
         """
         start = _Start(task_status)
         try:
@@ -107,42 +107,56 @@ class Endpoint:
 
     async def _attend(self, session: ControlLink, nursery: trio.Nursery, start: "_Start") -> None:
         """Hold the streams of one session until it is lost."""
-        handle_relays = partial(self._handle_relays, nursery=nursery)
-        handle_peers = partial(self._handle_peers, start=start)
+        async with trio.open_nursery() as streams:
+            announce_it = partial(self._announce, start=start)
+            streams.start_soon(self._hold, "announcement", session, start, announce_it)
+            if self.known.route.allows_relay:
+                subscribe = partial(self._subscribe, nursery=nursery)
+                streams.start_soon(self._hold, "list of relays", session, start, subscribe)
+            await session.connection.wait_closed()
+            streams.cancel_scope.cancel()
+
+    async def _announce(self, session: ControlLink, up: Callable[[], None], *, start: "_Start") -> None:
+        def handle(peers: Peers) -> None:
+            up()
+            self._handle_peers(peers)
+            start.set_done()
+
         try:
-            async with trio.open_nursery() as streams:
-                streams.start_soon(
-                    self._hold,
-                    "announcement",
-                    session,
-                    start,
-                    lambda: announce(session, self.name, self.known.role, self._announcement, handle_peers),
-                )
-                if self.known.route.allows_relay:
-                    leaf = self._identity.client.der
-                    streams.start_soon(
-                        self._hold,
-                        "list of relays",
-                        session,
-                        start,
-                        lambda: subscribe_relays(session, self.name, self.known.role, leaf, handle_relays),
-                    )
-                await session.connection.wait_closed()
-                streams.cancel_scope.cancel()
+            await announce(session, self.name, self.known.role, self._announcement, handle)
         finally:
             self.known.announced = False
 
-    async def _hold(self, what: str, session: ControlLink, start: "_Start", once: Callable[[], object]) -> None:
+    async def _subscribe(self, session: ControlLink, up: Callable[[], None], *, nursery: trio.Nursery) -> None:
+        def handle(relays: Relays) -> None:
+            up()
+            self._handle_relays(relays, nursery)
+
+        await subscribe_relays(session, self.name, self.known.role, self._identity.client.der, handle)
+
+    async def _hold(
+        self,
+        what: str,
+        session: ControlLink,
+        start: "_Start",
+        once: Callable[[ControlLink, Callable[[], None]], Awaitable[None]],
+    ) -> None:
         """Open a stream again, with growing delays, whenever it ends before the session."""
+        outage = Outage(logger, f"{self.label}: {what}")
 
         async def hold(up: Callable[[], None]) -> None:
-            await once()  # type: ignore[misc]  # a coroutine; it never returns
+            def answered() -> None:
+                up()
+                outage.handle_recovery()
+
+            await once(session, answered)
 
         def report(error: ConnetError, delay: float) -> None:
-            if isinstance(error, Refused) and not start.done and not session.connection.is_closed:
+            if session.connection.is_closed:
+                return  # the session says it
+            if isinstance(error, Refused | DialFailed) and not start.done:
                 raise error
-            if not session.connection.is_closed:
-                logger.warning("%s: %s ended: %s", self.label, what, printable(str(error)))
+            outage.handle_trouble(error)
 
         await keep_session(hold, self._backoff(), report)
 
@@ -159,20 +173,20 @@ class Endpoint:
 
     # --- told by control
 
-    def _handle_peers(self, peers: Peers, *, start: "_Start") -> None:
+    def _handle_peers(self, peers: Peers) -> None:
         self.known.peers = {remote.id: remote for remote in peers.peers}
         self.known.paths.handle_peers(peers.peers)
         if not self.known.announced:
             self.known.announced = True
             self.log.report_online()
-        start.set_done()
         self._refresh()
 
-    def _handle_relays(self, relays: Relays, *, nursery: trio.Nursery) -> None:
+    def _handle_relays(self, relays: Relays, nursery: trio.Nursery) -> None:
         links = self.known.links
         offers = {relay.id: relay for relay in relays.relays}
         for relay_id in [known for known in links if known not in offers]:
             links.pop(relay_id).scope.cancel()
+            self._handle_relay_down(relay_id)
         for relay_id, offer in offers.items():
             if relay_id in links:
                 links[relay_id].offer = offer
@@ -196,12 +210,18 @@ class Endpoint:
     # --- told by relay links and by those who try paths
 
     def _handle_link_change(self, link: RelayLink) -> None:
-        if self.known.links.get(link.offer.id, link) is not link:
-            return  # withdrawn, and offered anew meanwhile
-        if link.connection is not None:
-            self.known.paths.handle_relay_up(link.offer.id)
-        else:
-            self.known.paths.handle_relay_down(link.offer.id)
+        relay_id = link.offer.id
+        if self.known.links.get(relay_id) is not link:
+            return  # withdrawn, and perhaps offered anew meanwhile
+        if link.connection is None:
+            self._handle_relay_down(relay_id)
+            return
+        self.known.paths.handle_relay_up(relay_id)
+        self._announcement.set(self._peer())
+        self._refresh()
+
+    def _handle_relay_down(self, relay_id: str) -> None:
+        self.known.paths.handle_relay_down(relay_id)
         self._announcement.set(self._peer())
         self._refresh()
 
@@ -233,7 +253,7 @@ class Endpoint:
 
 
 class _Start:
-    """Reports the first success to whoever started the endpoint, once."""
+    """Reports the first answer of control to whoever started the endpoint, once."""
 
     def __init__(self, task_status: trio.TaskStatus[None]) -> None:
         self._task_status = task_status

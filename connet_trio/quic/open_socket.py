@@ -29,8 +29,8 @@ async def open_udp_socket(address: HostPort) -> PlainSocket:
         return _open_wildcard(address.port)
     try:
         found = await trio.socket.getaddrinfo(address.host, address.port, type=socket.SOCK_DGRAM)
-    except (socket.gaierror, UnicodeError) as exc:
-        reason = exc.strerror if isinstance(exc, socket.gaierror) else "not a host name"
+    except (OSError, UnicodeError) as exc:
+        reason = (exc.strerror or str(exc)) if isinstance(exc, OSError) else "not a host name"
         raise BindFailed(f"cannot listen on UDP {address}: {reason}") from exc
     family, _, _, _, socket_address = found[0]
     try:

@@ -25,8 +25,8 @@ async def resolve_host(place: HostPort) -> tuple[AddressPort, ...]:
         return (AddressPort(literal, place.port),)
     try:
         found = await trio.socket.getaddrinfo(place.host, place.port, type=socket.SOCK_DGRAM)
-    except (socket.gaierror, UnicodeError) as exc:
-        reason = exc.strerror if isinstance(exc, socket.gaierror) else "not a host name"
+    except (OSError, UnicodeError) as exc:  # out of file descriptors, getaddrinfo raises a bare OSError
+        reason = (exc.strerror or str(exc)) if isinstance(exc, OSError) else "not a host name"
         raise DialFailed(f"cannot resolve {printable(place.host)}: {reason}") from exc
     addresses = [AddressPort(ip_address(str(entry[4][0]).partition("%")[0]), place.port) for entry in found]
     return tuple(sorted(dict.fromkeys(addresses), key=lambda entry: not isinstance(entry.address, IPv4Address)))

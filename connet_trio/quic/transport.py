@@ -14,7 +14,7 @@ from typing import assert_never
 
 import trio
 
-from connet_trio.concurrency.single_error import single_error
+from connet_trio.concurrency import outlasting, single_error
 from connet_trio.errors import DialFailed
 from connet_trio.quic.connection import Connection
 from connet_trio.quic.core import Core, reset_token
@@ -58,13 +58,11 @@ async def open_transport(
     transport = Transport(socket, wall_clock=wall_clock, reset_key=reset_key, listening=listening, entropy=entropy)
     try:
         with single_error():
-            async with trio.open_nursery() as nursery:
-                await nursery.start(transport.run)
+            async with outlasting(transport.run):  # the pump carries the goodbyes of the block
                 try:
                     yield transport
                 finally:
                     transport.close_all(*CLOSING)
-                    nursery.cancel_scope.cancel()
     finally:
         socket.close()
 

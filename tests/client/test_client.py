@@ -4,12 +4,13 @@ import logging
 import random
 import signal
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import attrs
 import pytest
 import trio
 
-from connet_trio.client import open_client
+from connet_trio.client import open_client, run_client
 from connet_trio.client.settings import ClientSettings, DestinationSettings
 from connet_trio.errors import ConfigError, DialFailed, EndpointClosed, NoActivePeers, Refused
 from connet_trio.identity import issue_server_credential
@@ -126,6 +127,45 @@ def test_leaving_the_block_withdraws_the_endpoint_at_once() -> None:
         await trio.sleep(1)
         assert "db" not in deployment.control.status().endpoints
         assert not deployment.control.status().clients
+
+    simulate(scenario)
+
+
+def test_a_cancelled_client_withdraws_its_endpoints_at_once_too() -> None:
+    async def scenario(deployment: Deployment) -> None:
+        surroundings = simulated_surroundings(deployment.network, HOST, 0)
+        destination = DestinationSettings(name="db", target=HostPort("127.0.0.1", 1))
+        settings = attrs.evolve(settings_for(deployment), destinations=(destination,))
+        async with trio.open_nursery() as nursery:
+            await nursery.start(partial(run_client, settings, surroundings=surroundings))
+            assert deployment.control.status().endpoints["db"].destinations
+            nursery.cancel_scope.cancel()
+        await trio.sleep(1)
+        assert "db" not in deployment.control.status().endpoints
+
+    simulate(scenario)
+
+
+def test_a_start_that_is_cancelled_ends_at_once() -> None:
+    async def scenario(deployment: Deployment) -> None:
+        settings = attrs.evolve(settings_for(deployment), server=HostPort("192.0.2.250", 19_190))
+        began = trio.current_time()
+        with trio.move_on_after(1):
+            async with open_client(settings, surroundings=simulated_surroundings(deployment.network, HOST, 0)):
+                pytest.fail("connected")
+        assert trio.current_time() - began == pytest.approx(1, abs=0.01)
+
+    simulate(scenario)
+
+
+def test_a_control_server_that_does_not_answer_an_announcement_is_said() -> None:
+    async def scenario(deployment: Deployment) -> None:
+        client = await deployment.add_client(HOST)
+        deployment.network.cut(HOST, CONTROL_HOST)
+        began = trio.current_time()
+        with pytest.raises(DialFailed, match="did not answer"):
+            await client.add_destination("db")
+        assert trio.current_time() - began == pytest.approx(5.5, abs=0.1)  # and a goodbye that nobody takes
 
     simulate(scenario)
 

@@ -88,3 +88,9 @@ async def test_a_name_that_came_over_the_wire_is_printable_in_the_error() -> Non
         await resolve_host(HostPort("a\x1b[2J\r\nb" + "c" * 1000, 19_190))
     assert str(failed.value).isprintable()
     assert len(str(failed.value)) < 300
+
+
+async def test_a_lack_of_file_descriptors_is_a_failed_dial() -> None:
+    Resolver(error=OSError(24, "Too many open files"))  # what CPython makes of EAI_SYSTEM
+    with pytest.raises(DialFailed, match=r"cannot resolve control\.example: Too many open files"):
+        await resolve_host(HostPort("control.example", 19_190))

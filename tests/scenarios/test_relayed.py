@@ -25,7 +25,9 @@ from connet_trio.testing.deployment import (
     simulated_deployment,
 )
 from connet_trio.testing.network import Link
+from connet_trio.wire import WireVersion, encode_frame
 
+V2 = WireVersion.V2
 RELAY_1, RELAY_2 = "198.51.100.1", "198.51.100.2"
 DESTINATION_HOST, SOURCE_HOST = "203.0.113.1", "203.0.113.2"
 
@@ -238,6 +240,40 @@ def test_a_destination_that_goes_takes_its_path_with_it() -> None:
         with trio.fail_after(1):
             await source.active.wait_value(lambda active: not active)
         assert not source.log.status().peers
+
+    simulate(scenario)
+
+
+def test_a_destination_that_stops_refuses_and_the_next_one_serves() -> None:
+    async def scenario(deployment: Deployment) -> None:
+        stopping, source = await deployment.add_pair()
+        running = await (await deployment.add_client()).add_destination("echo")
+        await trio.sleep(2)
+        stopping.stop_accepting()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve_echo, running)
+            for _ in range(3):
+                assert await exchange(await source.dial(), b"x") == b"x"
+            nursery.cancel_scope.cancel()
+
+    simulate(scenario)
+
+
+def test_a_source_that_breaks_off_its_request_breaks_no_other_stream() -> None:
+    async def scenario(deployment: Deployment) -> None:
+        destination, source = await deployment.add_pair()
+        stream = await source.dial()
+        accepted = await destination.accept()
+        (link,) = source.known.links.values()
+        assert link.connection is not None
+        for hold in (0.0, 0.005, 0.015, 0.03):
+            broken = await link.connection.open_stream()
+            await broken.send_all(encode_frame(bytes.fromhex("0a00") + b"\xca\x3e\xe0\xd4\x03" + bytes(60_000), V2))
+            await trio.sleep(hold)
+            broken.abort()
+        await trio.sleep(5)
+        await stream.send_all(b"unharmed")
+        assert await accepted.receive_some() == b"unharmed"
 
     simulate(scenario)
 
