@@ -8,28 +8,25 @@ name used here, so that a release of aioquic which moves one fails loudly.
 
 import hashlib
 import hmac
-import ssl
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from aioquic import tls
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]
 from aioquic.quic import connection as aioquic_connection
-from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection, QuicConnectionError, QuicConnectionState
 from aioquic.quic.events import ConnectionTerminated
-from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicProtocolVersion
+from aioquic.quic.packet import QuicErrorCode, QuicFrameType
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from connet_trio.errors import CertificateRejected
+from connet_trio.quic.engine_options import engine_configuration
 from connet_trio.quic.handshake import Answer, Dialing, Listening
 from connet_trio.quic.limits import (
-    CONNECTION_ID_BYTES,
     HANDSHAKE_IDLE_SECONDS,
     IDLE_TIMEOUT_SECONDS,
     KEY_UPDATE_PACKETS,
-    MAX_DATAGRAM_BYTES,
     RESET_TOKEN_BYTES,
     SMALLEST_IDLE_TIMEOUT_SECONDS,
     STREAMS_ALLOWED,
@@ -37,6 +34,7 @@ from connet_trio.quic.limits import (
 )
 from connet_trio.quic.network_path import Datagram, NetworkPath
 from connet_trio.quic.pacing import BurstPacer
+from connet_trio.quic.stream_table import StreamTable
 
 STATELESS_RESET_REASON = "stateless reset"
 PING_PADDING_BYTES = 24
@@ -112,29 +110,6 @@ class TlsContext(tls.Context):
             raise tls.AlertBadCertificate(str(exc)) from exc
 
 
-class StreamTable(dict[int, Any]):
-    """aioquic's table of streams, with two habits added.
-
-    `values()` serves one caller, the loop that writes stream credit into every packet: it sees only streams whose
-    credit changed, or each packet would cost a turn for every open stream. `pop()` notes what was discarded.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.credited: dict[int, Any] = {}
-        self.discarded: list[int] = []
-
-    def values(self) -> Any:
-        """Streams whose credit is to be written; each leaves the set once it has been."""
-        return list(self.credited.values())
-
-    def pop(self, stream_id: int, *default: Any) -> Any:
-        """Forget a stream that has finished both ways."""
-        self.discarded.append(stream_id)
-        self.credited.pop(stream_id, None)
-        return super().pop(stream_id, *default)
-
-
 def encode_certificate(certificate: x509.Certificate | None) -> bytes:
     """DER of a certificate TLS has accepted the shape of."""
     assert certificate is not None
@@ -168,7 +143,7 @@ class Core(QuicConnection):
         self._reset_key, self._wall_now = reset_key, wall_now
         self.windows: Windows = role.windows
         super().__init__(
-            configuration=_configuration(dialing, role.windows),
+            configuration=engine_configuration(dialing, role.windows),
             original_destination_connection_id=original_destination_id,
         )
         self._logger = self._loss._logger = SilentLogger()  # type: ignore[assignment]
@@ -547,34 +522,3 @@ class Core(QuicConnection):
         super()._on_max_stream_data_delivery(delivery, stream)
         if stream.max_stream_data_local_sent != stream.max_stream_data_local and self.is_open(stream.stream_id):
             self._stream_table.credited[stream.stream_id] = stream
-
-
-def _configuration(dialing: Dialing | None, windows: Windows) -> QuicConfiguration:
-    configuration = QuicConfiguration(
-        is_client=dialing is not None,
-        alpn_protocols=list(dialing.alpns) if dialing is not None else None,
-        # hardware makes AES-128 the cheapest; aioquic's own order begins with AES-256
-        cipher_suites=[
-            tls.CipherSuite.AES_128_GCM_SHA256,
-            tls.CipherSuite.AES_256_GCM_SHA384,
-            tls.CipherSuite.CHACHA20_POLY1305_SHA256,
-        ],
-        connection_id_length=CONNECTION_ID_BYTES,
-        congestion_control_algorithm="cubic",
-        idle_timeout=IDLE_TIMEOUT_SECONDS,
-        max_data=windows.connection,
-        max_datagram_size=MAX_DATAGRAM_BYTES,
-        max_stream_data=windows.stream,
-        supported_versions=[QuicProtocolVersion.VERSION_1],
-        verify_mode=ssl.CERT_NONE,  # `judge_server` judges
-    )
-    if dialing is None:
-        # aioquic wants some at construction; `TlsContext` sets the real ones once it has seen the server name
-        configuration.certificate = configuration.private_key = "chosen by server name"
-        return configuration
-    configuration.server_name = dialing.server_name
-    if dialing.credential is not None:
-        leaf, *rest = map(x509.load_der_x509_certificate, dialing.credential.chain)
-        configuration.certificate, configuration.certificate_chain = leaf, rest
-        configuration.private_key = dialing.credential.private_key
-    return configuration

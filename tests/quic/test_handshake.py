@@ -12,6 +12,7 @@ from connet_trio.errors import ConnetError, DialFailed
 from connet_trio.identity import PinnedServer
 from connet_trio.quic import Connection, Dialing, Transport, open_transport
 from connet_trio.quic import core as core_module
+from connet_trio.quic.engine_options import engine_configuration
 from connet_trio.quic.limits import ACCEPT_QUEUE
 from connet_trio.records.model import AddressPort
 from connet_trio.testing.network import Link, SimulatedNetwork, SimulatedSocket
@@ -125,7 +126,7 @@ async def test_no_protocol_in_common_hints_at_old_releases(pair: Pair) -> None:
 
 
 async def test_no_protocol_at_all_is_refused(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    configure = core_module._configuration
+    configure = engine_configuration
 
     def configure_without_protocol(how: Dialing | None, *others: object) -> object:
         configuration = configure(how, *others)  # type: ignore[arg-type]
@@ -133,7 +134,7 @@ async def test_no_protocol_at_all_is_refused(pair: Pair, monkeypatch: pytest.Mon
             configuration.alpn_protocols = None
         return configuration
 
-    monkeypatch.setattr(core_module, "_configuration", configure_without_protocol)
+    monkeypatch.setattr(core_module, "engine_configuration", configure_without_protocol)
     with pytest.raises(DialFailed, match="speaks none of the protocols we offer"):
         await pair.dialer.dial(pair.address, dialing())
 

@@ -14,6 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 from connet_trio.errors import DialFailed, PathLost
 from connet_trio.quic import Connection, Listening, Stream, Transport, open_transport
 from connet_trio.quic import core as core_module
+from connet_trio.quic.engine_options import engine_configuration
 from connet_trio.quic.limits import IDLE_TIMEOUT_SECONDS, RESET_BYTES
 from connet_trio.quic.transport import RESETS_PER_SECOND
 from connet_trio.testing.network import Fate, Link, SimulatedNetwork, SimulatedSocket
@@ -139,14 +140,14 @@ async def test_a_peer_that_asks_for_a_shorter_silence_than_five_seconds_gets_fiv
     monkeypatch: pytest.MonkeyPatch, asked: float
 ) -> None:
     async with open_pair() as pair:
-        configure = core_module._configuration
+        configure = engine_configuration
 
         def configure_impatient(*arguments: object) -> object:
             configuration = configure(*arguments)  # type: ignore[arg-type]
             configuration.idle_timeout = asked
             return configuration
 
-        monkeypatch.setattr(core_module, "_configuration", configure_impatient)
+        monkeypatch.setattr(core_module, "engine_configuration", configure_impatient)
         ours, theirs = await pair.open_streams()
         dialled = ours.connection
         assert dialled.core.idle_timeout == theirs.connection.core.idle_timeout == 5
