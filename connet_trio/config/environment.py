@@ -14,12 +14,15 @@ def client_token(environment: Mapping[str, str]) -> str | None:
 
 
 def reset_key_directory(environment: Mapping[str, str]) -> Path | None:
-    """Where a client keeps its stateless reset key; None when there is no directory for caches."""
+    """Where a client keeps its stateless reset key; None when there is no directory for caches.
+
+    The original asks for a `~/.cache` that exists; a fresh account has none, so here its home will do.
+    """
     for name in ("CONNET_CACHE_DIR", "CACHE_DIRECTORY"):
         if directory := _first_directory(environment, name):
             return directory
     base = _user_directory(environment, "XDG_CACHE_HOME", ".cache")
-    return base / "connet" if base is not None and base.is_dir() else None
+    return base / "connet" if base is not None and _can_be_written(base) else None
 
 
 def state_directory(environment: Mapping[str, str], subdirectory: str = "") -> Path | None:
@@ -51,5 +54,8 @@ def _user_directory(environment: Mapping[str, str], name: str, below_home: str) 
 
 def _can_be_written(directory: Path) -> bool:
     """Whether a directory, or what has to be made of it, looks writable."""
-    existing = next(parent for parent in (directory.absolute(), *directory.absolute().parents) if parent.exists())
-    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+    try:
+        existing = next(parent for parent in (directory.absolute(), *directory.absolute().parents) if parent.exists())
+        return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+    except OSError:  # a directory on the way may not be looked into, as in somebody else's home
+        return False

@@ -122,13 +122,15 @@ async def serve_source(
 async def serve_destination_stream(
     remote: AbortableStream, name: str, target: HostPort, dial_timeout: float | None, *, traffic: Traffic
 ) -> None:
-    """Carry one accepted stream to the local service; a service that cannot be reached ends it at once."""
+    """Carry one accepted stream to the local service; a service that cannot be reached resets it at once."""
     try:
         with trio.fail_after(dial_timeout) if dial_timeout is not None else trio.CancelScope():
             accepted = await trio.open_tcp_stream(target.host, target.port)
     except (OSError, UnicodeError, trio.TooSlowError) as exc:
         logger.warning("%s: the service at %s cannot be reached: %s", printable(name), target, _why(exc, dial_timeout))
-        await remote.aclose()
+        # not an end, which whoever dialled could not tell from an empty answer
+        remote.reset()
+        remote.stop()
         return
     except BaseException:
         remote.reset()

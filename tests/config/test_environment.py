@@ -40,8 +40,9 @@ def test_a_relay_takes_no_token_from_the_environment(load_error: Callable[..., s
         ({"CONNET_CACHE_DIR": "", "CACHE_DIRECTORY": "/2:/3", "XDG_CACHE_HOME": "xdg"}, Path("/2")),
         ({"XDG_CACHE_HOME": "xdg", "HOME": "home"}, Path("xdg/connet")),
         ({"HOME": "home"}, Path("home/.cache/connet")),
-        ({"XDG_CACHE_HOME": "missing", "HOME": "home"}, None),
-        ({"HOME": "missing"}, None),
+        ({"XDG_CACHE_HOME": "missing", "HOME": "home"}, Path("missing/connet")),
+        ({"HOME": "missing"}, Path("missing/.cache/connet")),
+        ({"HOME": "file"}, None),
         ({}, None),
     ],
 )
@@ -51,7 +52,17 @@ def test_where_a_reset_key_is_kept(
     monkeypatch.chdir(tmp_path)
     Path("xdg").mkdir()
     Path("home/.cache").mkdir(parents=True)
+    Path("file").touch()
     assert reset_key_directory(environment) == directory
+
+
+def test_a_home_that_may_not_be_looked_into_is_no_place_for_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    assert state_directory({"HOME": "/somebody"}) is None
+    assert reset_key_directory({"HOME": "/somebody"}) is None
 
 
 def test_a_client_without_a_place_for_its_reset_key_is_warned(load: Load) -> None:
