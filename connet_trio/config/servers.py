@@ -36,6 +36,8 @@ def control_settings(table: ControlTable, environment: Mapping[str, str], findin
         findings.add_warning(
             table.place, "no relay can join without relays-tokens, and this release connects through relays only"
         )
+    if table.drain_timeout is not None:
+        findings.add_warning(table.drain_timeout.place, "does nothing for control, which carries no streams")
     store_directory = _store_directory(table, environment, "control", findings)
     findings.raise_errors()
     return ControlSettings(
@@ -46,7 +48,6 @@ def control_settings(table: ControlTable, environment: Mapping[str, str], findin
         endpoint_expiry=_endpoint_expiry(table),
         status_address=value_of(table.status_addr, None),
         store_directory=store_directory,
-        drain_timeout=value_of(table.drain_timeout, control_defaults.DEFAULT_DRAIN_TIMEOUT),
     )
 
 
@@ -97,7 +98,7 @@ def server_settings(table: ServerTable, environment: Mapping[str, str], findings
         relay_ingresses=relay_ingress_settings,
         status_address=value_of(table.status_addr, None),
         store_directory=store_directory,
-        drain_timeout=value_of(table.drain_timeout, control_defaults.DEFAULT_DRAIN_TIMEOUT),
+        drain_timeout=value_of(table.drain_timeout, relay_defaults.DEFAULT_DRAIN_TIMEOUT),
     )
 
 

@@ -14,12 +14,16 @@ import trio
 from connet_trio.control.client_stream import Client, ClientStream
 from connet_trio.control.directory import Directory
 from connet_trio.control.identities import Identities
-from connet_trio.engine import ClientConnection, TokenTable
+from connet_trio.engine import AnnouncePace, ClientConnection, TokenTable
 from connet_trio.errors import PathLost
 from connet_trio.quic import CLIENT_TO_CONTROL, Admitted, Connection, authenticate, check_metadata, let_finish
 from connet_trio.records.control import Authenticate, Authenticated
 
 logger = logging.getLogger(__name__)
+
+ANNOUNCE_BURST = 20
+"""Announcements of one endpoint that count at once: it announces itself anew with each relay that it reaches."""
+ANNOUNCES_PER_SECOND = 2.0
 
 
 class ClientSessions:
@@ -81,6 +85,7 @@ class ClientSessions:
             client=admitted.who,
             directory=self._directory,
             announcing={},
+            pace=AnnouncePace(burst=ANNOUNCE_BURST, per_second=ANNOUNCES_PER_SECOND),
             entropy=self._entropy,
         )
         # Left to end by themselves: one that the client finished before it closed the connection is withdrawn at once.

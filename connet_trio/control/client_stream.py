@@ -7,18 +7,21 @@ is answered with an error, and ends the stream and what was announced on it.
 
 import enum
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import TypeVar, assert_never
 
 import attrs
 import trio
 
+from connet_trio.control.acceptance import accept_peer, check_certificate
 from connet_trio.control.directory import Directory
-from connet_trio.engine import ClientConnection, RelayEntry, TokenGrant
+from connet_trio.control.lists import encode_relays
+from connet_trio.engine import AnnouncePace, ClientConnection, TokenGrant
 from connet_trio.errors import CertificateRejected, PathLost, Refused, RemoteProtocolError
-from connet_trio.identity import certificate_key, parse_certificate, seal_client_authentication
+from connet_trio.identity import certificate_key
 from connet_trio.quic import RecordStream, Stream, let_finish
-from connet_trio.records.control import Announce, ControlRequest, Peer, Relay, Relays, SubscribeRelays
+from connet_trio.records.control import Announce, ControlRequest, Peer, SubscribeRelays
 from connet_trio.records.control_relay import ClientAuthentication
 from connet_trio.records.error_code import ErrorCode
 from connet_trio.records.model import AddressPort, Endpoint, Error, Role, Unrecognized
@@ -29,10 +32,6 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_REQUEST_BYTES = 1 << 18
-MAX_CERTIFICATE_BYTES = 1 << 14
-MAX_DIRECTS = 256
-MAX_RELAY_IDS = 256
-MAX_RELAY_ID_CHARACTERS = 128
 
 UNKNOWN = Error(ErrorCode.REQUEST_UNKNOWN, "unknown request: neither an announce nor a relay request")
 UNEXPECTED = Error(ErrorCode.REQUEST_UNKNOWN, "unexpected request")
@@ -66,12 +65,14 @@ class ClientStream:
         client: Client,
         directory: Directory,
         announcing: dict[tuple[str, Role], "ClientStream"],
+        pace: AnnouncePace,
         entropy: Callable[[int], bytes],
     ) -> None:
         """Serve nothing yet.
 
         Args:
           announcing: the stream that holds each announcement of this connection, shared by all its streams.
+          pace: of the announcements of this connection, shared as well.
           entropy: for the nonces of sealed tokens.
         """
         self._stream = stream
@@ -79,6 +80,7 @@ class ClientStream:
         self._client = client
         self._directory = directory
         self._announcing = announcing
+        self._pace = pace
         self._entropy = entropy
         self._mid_record = False
 
@@ -110,7 +112,7 @@ class ClientStream:
 
     async def _serve_announce(self, first: Announce) -> End | Error:
         name, role = _name(first.endpoint), first.role
-        error = self._announce(name, role, first.peer)
+        error = await self._announce(name, role, first.peer)
         if error is not None:
             return error
         with self._directory.watch_peers(name, role) as peers:
@@ -127,7 +129,7 @@ class ClientStream:
             request = await self._receive()
             match request:
                 case Announce():  # for the same endpoint, whatever it says
-                    error = self._announce(name, role, request.peer)
+                    error = await self._announce(name, role, request.peer)
                     if error is not None:
                         return error
                 case SubscribeRelays() | Unrecognized():
@@ -137,7 +139,9 @@ class ClientStream:
                 case _:
                     assert_never(request)
 
-    def _announce(self, name: str, role: Role, peer: Peer | None) -> Error | None:
+    async def _announce(self, name: str, role: Role, peer: Peer | None) -> Error | None:
+        # Backpressure: while this one waits for its turn, the client cannot send many more.
+        await trio.sleep_until(self._pace.handle_announce(name, role, trio.current_time()))
         try:
             # each time, since a reload of the tokens binds those already connected
             self._client.grant.check_endpoint(name, role, ErrorCode.ANNOUNCE_VALIDATION_FAILED)
@@ -170,10 +174,7 @@ class ClientStream:
                 endpoint=Endpoint(name), role=role, certificate_key=certificate_key(request.client_certificate)
             )
         )
-
-        def encode(relays: Mapping[str, RelayEntry]) -> bytes:
-            return codecs.CONTROL_RESPONSE.encode(offered_relays(relays, authentication, self._entropy))
-
+        encode = partial(encode_relays, authentication=authentication, entropy=self._entropy)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._push, self._directory.relays.changes(), encode)
             following = await self._receive()
@@ -210,57 +211,6 @@ class ClientStream:
             await self._records.send(codecs.CONTROL_RESPONSE, error)
         except (PathLost, Refused):
             return
-
-
-def accept_peer(name: str, peer: Peer | None) -> Peer:
-    """What others are told of an announced endpoint: its first addresses and relays, as many as we keep.
-
-    Raises:
-      Refused: it has no two certificates.
-    """
-    if peer is None:
-        raise Refused(ErrorCode.ANNOUNCE_VALIDATION_FAILED, f"'{name}' is announced without a peer")
-    for der, side, code in (
-        (peer.client_certificate, "client", ErrorCode.ANNOUNCE_INVALID_CLIENT_CERTIFICATE),
-        (peer.server_certificate, "server", ErrorCode.ANNOUNCE_INVALID_SERVER_CERTIFICATE),
-    ):
-        try:
-            check_certificate(der)
-        except CertificateRejected as exc:
-            raise Refused(code, f"'{name}' {side} cert is invalid") from exc
-    relay_ids = (relay_id for relay_id in peer.relay_ids if len(relay_id) <= MAX_RELAY_ID_CHARACTERS)
-    return attrs.evolve(peer, directs=peer.directs[:MAX_DIRECTS], relay_ids=tuple(relay_ids)[:MAX_RELAY_IDS])
-
-
-def check_certificate(der: bytes) -> None:
-    """Check what is to be handed on to others.
-
-    Raises:
-      CertificateRejected: it is no certificate, or too long for one.
-    """
-    if len(der) > MAX_CERTIFICATE_BYTES:
-        raise CertificateRejected(f"{len(der)} bytes, at most {MAX_CERTIFICATE_BYTES}")
-    parse_certificate(der)
-
-
-def offered_relays(relays: Mapping[str, RelayEntry], authentication: bytes, entropy: Callable[[int], bytes]) -> Relays:
-    """The relays as one client is offered them, each with a token only that relay can open (section 5.3).
-
-    Args:
-      authentication: the encoded `ClientAuthentication`.
-    """
-    return Relays(
-        relays=tuple(
-            Relay(
-                id=relay_id,
-                addresses=entry.addresses,
-                server_certificate=entry.server_certificate,
-                authentication=seal_client_authentication(authentication, entry.seal_key, entropy),
-                metadata=entry.metadata,
-            )
-            for relay_id, entry in relays.items()
-        )
-    )
 
 
 def _name(endpoint: Endpoint | None) -> str:

@@ -4,49 +4,22 @@ The registry and the roster decide. Here their decisions reach those who watch a
 Lists *conflate*: who is slow to take them gets the latest only.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import trio
 
 from connet_trio.concurrency import Watched
+from connet_trio.control.lists import PeerList
 from connet_trio.control.snapshot import SavedEndpoint, SavedRelay, Snapshot
 from connet_trio.engine import Announcement, ClientConnection, PeersChanged, Registry, RelayEntry, RelayRoster
-from connet_trio.records.control import Peer, Peers
+from connet_trio.records.control import Peer
 from connet_trio.records.model import Role
-from connet_trio.wire import MAX_FRAME_BYTES, codecs
 
 RESTORED_RELAY_SECONDS = 30.0
 """For which a relay of the last run stays listed without a word: twice the longest wait between its attempts."""
 RESTORED = ""
 """Stands for the connection of a relay that has not come back since we started."""
-
-
-class PeerList:
-    """What the endpoints of one name and role are told of the opposite role; encoded once for all of them."""
-
-    def __init__(self, peers: Peers) -> None:
-        self._peers = Watched(peers)
-        self._encoded: tuple[Peers, bytes] | None = None
-        self.watchers = 0
-
-    def set(self, peers: Peers) -> None:
-        """Replace the list."""
-        self._peers.set(peers)
-
-    def changes(self) -> AsyncIterator[Peers]:
-        """The list as it is, then the latest one after each change."""
-        return self._peers.changes()
-
-    def encode(self, peers: Peers) -> bytes:
-        """The response that holds `peers`, of which those are left out that no frame has room for."""
-        if self._encoded is None or self._encoded[0] is not peers:
-            payload, fitting = codecs.CONTROL_RESPONSE.encode(peers), peers
-            while len(payload) > MAX_FRAME_BYTES:
-                fitting = Peers(peers=fitting.peers[: len(fitting.peers) // 2])
-                payload = codecs.CONTROL_RESPONSE.encode(fitting)
-            self._encoded = (peers, payload)
-        return self._encoded[1]
 
 
 class Directory:
@@ -95,6 +68,10 @@ class Directory:
     def announcements(self) -> list[Announcement]:
         """Every announcement, those about to expire included."""
         return self._registry.entries()
+
+    def latest_connection_id(self) -> str:
+        """The latest of the connections that have announced something, empty without one."""
+        return max((known.connection.connection_id for known in self.announcements()), default="")
 
     # --- relays
 

@@ -1,12 +1,13 @@
 """Relays: who is let in, and offered to clients for as long as its connection lives (protocol section 5.1)."""
 
 import logging
+import math
 from collections.abc import Callable
 
 import attrs
 import trio
 
-from connet_trio.control.client_stream import check_certificate
+from connet_trio.control.acceptance import check_certificate
 from connet_trio.control.directory import Directory
 from connet_trio.control.identities import Identities
 from connet_trio.engine import RelayEntry, TokenTable
@@ -15,12 +16,15 @@ from connet_trio.identity import new_key_pair, shared_key
 from connet_trio.quic import RELAY_TO_CONTROL, Connection, authenticate, check_metadata, let_finish
 from connet_trio.records.control_relay import Authenticate, Authenticated
 from connet_trio.records.error_code import ErrorCode
+from connet_trio.records.model import HostPort
 
 logger = logging.getLogger(__name__)
 
 DELIVERY_SECONDS = 1.0
 """How long a relay that does not acknowledge our answer keeps itself off the list."""
 MAX_ADDRESSES = 64
+MAX_HOST_CHARACTERS = 255
+"""As long as a DNS name can be."""
 
 
 @attrs.frozen(kw_only=True)
@@ -72,7 +76,9 @@ class RelaySessions:
                 lost = await _wait_lost(connection)
             logger.info("relay %.8s from %s is gone: %r", relay.relay_id, address, str(lost))
         finally:
-            self._directory.lose_relay(relay.relay_id, relay.connection_id)
+            # When cancelled, it is control that ends: the relay is there, and the next run should know of it.
+            if trio.current_effective_deadline() > -math.inf:
+                self._directory.lose_relay(relay.relay_id, relay.connection_id)
 
     def _judge(self, connection: Connection, request: Authenticate) -> tuple[JoinedRelay, Authenticated]:
         try:
@@ -80,8 +86,7 @@ class RelaySessions:
         except CertificateRejected as exc:
             raise _failed(str(exc)) from exc
         self._tokens.authenticate(request.token, connection.remote_address.address)
-        if len(request.addresses) > MAX_ADDRESSES:
-            raise _failed(f"{len(request.addresses)} addresses, at most {MAX_ADDRESSES}")
+        _check_addresses(request.addresses)
         check_metadata(request.metadata)
         relay_id, reconnect_token = self._identities.recognize(request.reconnect_token)
         pair = new_key_pair(self._entropy)
@@ -102,6 +107,14 @@ class RelaySessions:
             control_authentication_key=pair.public,
         )
         return relay, answer
+
+
+def _check_addresses(addresses: tuple[HostPort, ...]) -> None:
+    if len(addresses) > MAX_ADDRESSES:
+        raise _failed(f"{len(addresses)} addresses, at most {MAX_ADDRESSES}")
+    longest = max((len(address.host) for address in addresses), default=0)
+    if longest > MAX_HOST_CHARACTERS:
+        raise _failed(f"host of {longest} characters, at most {MAX_HOST_CHARACTERS}")
 
 
 def _failed(reason: str) -> Refused:

@@ -31,6 +31,8 @@ from connet_trio.version import BUILD_VERSION
 from connet_trio.wire import ConnectionKind, protocol_names
 
 CLOSED = (0, "connection closed")
+GOODBYE_SECONDS = 5.0
+"""What the last save gets, however control ends: as long as the store waits for another process."""
 
 
 @asynccontextmanager
@@ -69,9 +71,12 @@ async def open_control(
             )
             nursery = await stack.enter_async_context(trio.open_nursery())
             await nursery.start(server.run)
-            yield server
-            await server.drain()
-            nursery.cancel_scope.cancel()
+            try:
+                yield server
+            finally:
+                with trio.move_on_after(GOODBYE_SECONDS, shield=True):
+                    await server.drain()
+                nursery.cancel_scope.cancel()
 
 
 async def run_control(
@@ -121,7 +126,12 @@ class ControlServer:
         self._relay_tokens = TokenTable(settings.relay_tokens, entropy)
         self._clients = ClientSessions(
             tokens=self._client_tokens,
-            identities=Identities(identity.client_secret, entropy=entropy, wall_clock=wall_clock),
+            identities=Identities(
+                identity.client_secret,
+                entropy=entropy,
+                wall_clock=wall_clock,
+                latest_connection_id=directory.latest_connection_id(),
+            ),
             directory=directory,
             entropy=entropy,
         )

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import attrs
-from attrs.validators import ge, gt, min_len, optional
+from attrs.validators import gt, min_len, optional
 
 from connet_trio.engine.admission import NetworkRule, Restriction
 from connet_trio.identity.certificates import Credential
@@ -16,7 +16,6 @@ RELAYS_PORT = 19_189
 """Where control accepts relays."""
 
 DEFAULT_ENDPOINT_EXPIRY: float | None = 30.0
-DEFAULT_DRAIN_TIMEOUT = 2.0
 
 
 @attrs.frozen(kw_only=True)
@@ -57,6 +56,3 @@ class ControlSettings:
 
     store_directory: Path | None = None
     """Where identity and registrations are kept; None means a temporary directory, so both are lost on restart."""
-
-    drain_timeout: float = attrs.field(default=DEFAULT_DRAIN_TIMEOUT, validator=ge(0))
-    """Seconds that sessions get to end when control stops; 0 ends them at once."""

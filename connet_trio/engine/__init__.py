@@ -1,6 +1,7 @@
 """What happens next: state machines fed with events and time. Pure."""
 
 from connet_trio.engine.admission import NetworkRule, Restriction, TokenGrant, TokenTable, parse_networks
+from connet_trio.engine.announce_pace import AnnouncePace
 from connet_trio.engine.paths import (
     ConnectedVia,
     NoCommonRelay,
@@ -16,6 +17,7 @@ from connet_trio.engine.relay_roster import RelayEntry, RelayRoster
 from connet_trio.engine.switchboard import Registration, Switchboard, destination_not_found, dial_failed_error
 
 __all__ = [
+    "AnnouncePace",
     "Announcement",
     "ClientConnection",
     "ConnectedVia",

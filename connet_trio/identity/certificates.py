@@ -29,6 +29,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from connet_trio.errors import CertificateRejected
 from connet_trio.identity.fingerprints import Realm, certificate_key, new_name
 
+MAX_NAME_CHARACTERS = 255
+"""The longest DNS name (RFC 1035 section 2.3.4)."""
+
 PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey | RSAPrivateKey
 
 
@@ -115,11 +118,14 @@ def server_name(der: bytes) -> str:
     """The first DNS name of a server leaf: under it the leaf is dialled and verified (protocol section 2.3).
 
     Raises:
-      CertificateRejected: `der` is not a certificate, or has no DNS name.
+      CertificateRejected: `der` is not a certificate, has no DNS name, or one longer than DNS knows: as a server name
+        in a ClientHello it would not fit the datagram.
     """
     name = next(iter(dns_names(der)), "")
     if not name:
         raise CertificateRejected("the server certificate has no DNS name in its subjectAltName")
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise CertificateRejected(f"a DNS name of {len(name)} characters, at most {MAX_NAME_CHARACTERS}")
     return name
 
 

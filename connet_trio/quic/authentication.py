@@ -1,10 +1,12 @@
 """The first exchange of a connection: who are you, and the answer (protocol sections 4.1, 5.1 and 6.1).
 
 One side dials and introduces itself, the other listens and judges. Whoever is refused is told twice: by an error record
-and by the close of the connection, which carries the same code and text (trap T1).
+and by the close of the connection, which carries the same code and text (trap T1). Silence, a request that cannot be
+read and a stream that breaks are answered by the close alone, with `NOT_AUTHENTICATED`.
 """
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -31,10 +33,14 @@ AUTHENTICATION_SECONDS = 5.0
 """From the handshake to the request, all of it."""
 GOODBYE_SECONDS = 1.0
 """What the other side gets to take our last word, or to end its side of a stream."""
-MAX_FRAME_BYTES = 1 << 16
+MAX_FRAME_BYTES = 1 << 15
+"""Of a request and its answer. Strangers choose what we decode, so no more than the largest honest request: a relay's,
+with a certificate of up to 16 KiB, its metadata and its addresses. Everything else takes a kilobyte or two."""
 MAX_METADATA_BYTES = 4096
 """Metadata is repeated in every list and status page."""
 MAX_CLOSE_CODE = (1 << 62) - 1
+REFUSALS_WARNED = 10
+REFUSALS_SECONDS = 60.0
 NOT_AUTHENTICATED = (ErrorCode.AUTHENTICATION_FAILED, "Error while authenticating")
 
 
@@ -47,12 +53,15 @@ class Exchange(Generic[Q, A]):
     reply: Codec[A | Error]
     failure: tuple[int, str] = (ErrorCode.AUTHENTICATION_FAILED, "authentication failed")
     """What a dialer closes with when the exchange fails otherwise than by a refusal (section 3.8)."""
+    echoes_refusals: bool = True
+    """Whether a dialer that is refused closes with the code and text it was told; else with `failure`."""
 
 
 CLIENT_TO_CONTROL: Exchange[control.Authenticate, control.Authenticated] = Exchange(
     kind=ConnectionKind.CLIENT_TO_CONTROL,
     request=codecs.CONTROL_AUTHENTICATE,
     reply=codecs.CONTROL_AUTHENTICATE_REPLY,
+    echoes_refusals=False,
 )
 RELAY_TO_CONTROL: Exchange[control_relay.Authenticate, control_relay.Authenticated] = Exchange(
     kind=ConnectionKind.RELAY_TO_CONTROL,
@@ -82,8 +91,7 @@ async def introduce(connection: Connection, exchange: Exchange[Q, A], request: Q
         with trio.move_on_after(seconds):
             return await _ask(connection, exchange, request)
     except Refused as refusal:
-        code = refusal.code if 0 <= refusal.code <= MAX_CLOSE_CODE else exchange.failure[0]
-        connection.close(code, refusal.message)
+        connection.close(*_answer_to(refusal, exchange))
         raise
     except BaseException:
         connection.close(*exchange.failure)
@@ -104,6 +112,14 @@ async def _ask(connection: Connection, exchange: Exchange[Q, A], request: Q) -> 
     return answer
 
 
+def _answer_to(refusal: Refused, exchange: Exchange[Q, A]) -> tuple[int, str]:
+    """Code and text of the close by which a dialer takes note of `refusal`."""
+    if not exchange.echoes_refusals:
+        return exchange.failure
+    code = refusal.code if 0 <= refusal.code <= MAX_CLOSE_CODE else exchange.failure[0]
+    return code, refusal.message
+
+
 # --- the listener
 
 
@@ -116,17 +132,45 @@ class Admitted(Generic[W]):
     stream: Stream
 
 
+class RefusalLog:
+    """The log lines of one listener about those it turned away.
+
+    Strangers can earn as many as they like, so only the first `REFUSALS_WARNED` of `REFUSALS_SECONDS` are warnings,
+    with one more to say so; the rest is debug.
+    """
+
+    def __init__(self) -> None:
+        self._since = -math.inf
+        self._count = 0
+
+    def add(self, connection: Connection, kind: ConnectionKind, reason: str) -> None:
+        """Somebody on `connection` was turned away."""
+        now = trio.current_time()
+        if now - self._since >= REFUSALS_SECONDS:
+            self._since, self._count = now, 0
+        self._count += 1
+        level = logging.WARNING if self._count <= REFUSALS_WARNED else logging.DEBUG
+        logger.log(level, "%s refused, from %s: %s", kind.value, connection.remote_address, reason)
+        if self._count == REFUSALS_WARNED:
+            logger.warning("more refusals within %g s of the first are logged at level debug", REFUSALS_SECONDS)
+
+
 async def authenticate(
-    connection: Connection, exchange: Exchange[Q, A], judge: Callable[[Q], tuple[W, A]]
+    connection: Connection,
+    exchange: Exchange[Q, A],
+    judge: Callable[[Q], tuple[W, A]],
+    refusals: RefusalLog | None = None,
 ) -> Admitted[W] | None:
     """Let the other side say who it is; None after it was refused, told why, and its connection closed.
 
     Args:
       judge: who that is, and the answer; raises `Refused` with the code and text for the other side.
+      refusals: the log of the service, one for all its connections; without it every refusal is a warning.
 
     Raises:
       PathLost, Refused: the other side ended the connection meanwhile.
     """
+    refusals = refusals or RefusalLog()
     version = wire_version(exchange.kind, connection.alpn)
     records: RecordStream | None = None
     try:
@@ -136,21 +180,26 @@ async def authenticate(
             who, reply = judge(await records.receive(exchange.request))
             await records.send(exchange.reply, reply)
     except trio.TooSlowError:
-        _turn_away(connection, exchange.kind, f"nothing said within {AUTHENTICATION_SECONDS:g} s")
-        return None
+        reason = f"nothing said within {AUTHENTICATION_SECONDS:g} s"
     except RemoteProtocolError as exc:
-        _turn_away(connection, exchange.kind, f"unreadable request: {exc}")
-        return None
+        reason = f"unreadable request: {exc}"
+    except PathLost as exc:
+        if connection.is_closed:
+            raise
+        reason = f"the stream broke: {exc}"
     except Refused as refusal:
         if connection.is_closed:
             raise  # in the words of the other side
         assert records is not None
-        reason = printable(refusal.message)
-        logger.warning("%s refused, from %s: %s", exchange.kind.value, connection.remote_address, reason)
+        refusals.add(connection, exchange.kind, printable(refusal.message))
         await _refuse(records, exchange.reply, Error(refusal.code, refusal.message))
         return None
-    stream.finish()
-    return Admitted(who, version, stream)
+    else:
+        stream.finish()
+        return Admitted(who, version, stream)
+    refusals.add(connection, exchange.kind, reason)
+    connection.close(*NOT_AUTHENTICATED)
+    return None
 
 
 async def let_finish(stream: Stream) -> None:
@@ -172,11 +221,6 @@ def check_metadata(metadata: str) -> None:
     size = len(metadata.encode())
     if size > MAX_METADATA_BYTES:
         raise Refused(ErrorCode.AUTHENTICATION_FAILED, f"metadata of {size} bytes, at most {MAX_METADATA_BYTES}")
-
-
-def _turn_away(connection: Connection, kind: ConnectionKind, reason: str) -> None:
-    logger.warning("%s refused, from %s: %s", kind.value, connection.remote_address, reason)
-    connection.close(*NOT_AUTHENTICATED)
 
 
 async def _refuse(records: RecordStream, reply: Codec[A | Error], error: Error) -> None:

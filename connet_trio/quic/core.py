@@ -211,6 +211,11 @@ class Core(QuicConnection):
         return bool(self._handshake_complete)
 
     @property
+    def address_proved(self) -> bool:
+        """Whether the peer has shown that it gets what we send to its address (RFC 9000 section 8.1)."""
+        return bool(self._network_paths and self._network_paths[0].is_validated)
+
+    @property
     def peer_certificate(self) -> bytes | None:
         """The other side's leaf (DER), if it showed one."""
         leaf = self.tls._peer_certificate

@@ -13,6 +13,9 @@ from connet_trio.wire.framing import MAX_FRAME_BYTES
 
 T = TypeVar("T")
 
+COPIED_BYTES = 1 << 16
+"""The longest payload that is copied behind its length, to leave in one packet with it."""
+
 
 class RecordStream:
     """Sends and receives records on one stream, in one wire version. Reads no byte past a frame: payload may follow."""
@@ -36,9 +39,17 @@ class RecordStream:
         await self.send_payload(codec.encode(record))
 
     async def send_payload(self, payload: bytes) -> None:
-        """Send one record that is already encoded, as `send`; how a relay forwards what it does not know."""
+        """Send one record that is already encoded, as `send`; how a relay forwards what it does not know.
+
+        A long one is not copied as a whole: many streams may wait with the same bytes.
+        """
+        if COPIED_BYTES < len(payload) <= MAX_FRAME_BYTES:
+            parts = [len(payload).to_bytes(self.version.prefix_bytes, "big"), payload]
+        else:
+            parts = [encode_frame(payload, self.version)]
         try:
-            await self.stream.send_all(encode_frame(payload, self.version))
+            for part in parts:
+                await self.stream.send_all(part)
         except trio.BrokenResourceError as exc:
             raise explain(exc, self.stream) from exc
 

@@ -33,7 +33,8 @@ TURNS_PER_TICK = 4
 RESETS_PER_SECOND = 100
 """Stateless resets we send at most: each answers a datagram anybody can forge."""
 HANDSHAKES_AT_ONCE = 1024
-"""Listener's handshakes under way; the next Initial is dropped, and its sender tries again."""
+"""Listener's handshakes under way. The next Initial takes the place of the oldest whose dialer has not shown that it
+gets our answers, as the sender of a forged address never will; without such a one it is dropped. Either tries again."""
 CLOSING = (0, "connection closed")
 
 
@@ -88,6 +89,7 @@ class Transport:
         self._marked: dict[Connection, None] = {}
         self._nap: trio.CancelScope | None = None
         self._handshakes: dict[Connection, float] = {}
+        self._unproved: dict[Connection, None] = {}  # those of them whose address may be forged
         self._accepted, self._to_accept = trio.open_memory_channel[Connection](ACCEPT_QUEUE)
         self._resets_left, self._resets_since = RESETS_PER_SECOND, 0.0
         self.listening = listening
@@ -234,7 +236,7 @@ class Transport:
 
     def _begin_handshake(self, destination_id: bytes, datagram: Datagram, now: float) -> Connection | None:
         listening = self.listening
-        if listening is None or len(self._handshakes) >= HANDSHAKES_AT_ONCE:
+        if listening is None or not self._make_room():
             return None
         remote = datagram[1].remote_address
         refused = not listening.admits(remote)
@@ -249,13 +251,25 @@ class Transport:
         self.route(core.host_cid, connection)
         self.route(destination_id, connection)
         self._handshakes[connection] = now + 2 * HANDSHAKE_IDLE_SECONDS
+        self._unproved[connection] = None
         return connection
 
+    def _make_room(self) -> bool:
+        """Whether there is room for one more handshake, after another was given up for it if need be."""
+        if len(self._handshakes) < HANDSHAKES_AT_ONCE:
+            return True
+        oldest = next(iter(self._unproved), None)
+        if oldest is not None:
+            self._give_up_handshake(oldest, "handshake crowded out")
+        return oldest is not None
+
     def _settle_handshake(self, connection: Connection) -> None:
+        if connection.core.address_proved:
+            self._unproved.pop(connection, None)
         if connection.is_closed:
-            self._handshakes.pop(connection, None)
+            self._end_handshake(connection)
         elif connection.core.handshake_complete:
-            del self._handshakes[connection]
+            self._end_handshake(connection)
             try:
                 self._accepted.send_nowait(connection)
             except trio.WouldBlock:
@@ -266,9 +280,16 @@ class Transport:
             connection, deadline = next(iter(self._handshakes.items()))
             if deadline > now:
                 return
-            del self._handshakes[connection]
-            connection.abandon("handshake timeout")
-            self._marked[connection] = None
+            self._give_up_handshake(connection, "handshake timeout")
+
+    def _give_up_handshake(self, connection: Connection, reason: str) -> None:
+        self._end_handshake(connection)
+        connection.abandon(reason)
+        self._marked[connection] = None
+
+    def _end_handshake(self, connection: Connection) -> None:
+        self._handshakes.pop(connection, None)
+        self._unproved.pop(connection, None)
 
     def _answer_forgotten(self, destination_id: bytes, path: NetworkPath, now: float) -> None:
         if self._reset_key is None:
@@ -292,7 +313,7 @@ class Transport:
     def _forget(self, connection: Connection) -> None:
         self._table.forget(connection)
         self._timers.disarm(connection)
-        self._handshakes.pop(connection, None)
+        self._end_handshake(connection)
 
 
 def _dial_failure(connection: Connection, seconds: float) -> str:

@@ -30,10 +30,10 @@ AuthenticateReply = Error | Authenticated
 class Peer:
     """How to reach one endpoint of one client: addresses, relays it is on, and its two leaves (DER)."""
 
-    directs: tuple[AddressPort, ...] = numbered(3, default=())
+    directs: tuple[AddressPort, ...] = numbered(3, default=(), max_items=1024)
     server_certificate: bytes = numbered(4, default=b"")
     client_certificate: bytes = numbered(5, default=b"")
-    relay_ids: tuple[str, ...] = numbered(6, default=())
+    relay_ids: tuple[str, ...] = numbered(6, default=(), max_items=1024)
 
 
 @attrs.frozen(kw_only=True)
@@ -70,7 +70,7 @@ class RemotePeer:
 class Peers:
     """The complete list of opposite endpoints; replaces the one before."""
 
-    peers: tuple[RemotePeer, ...] = numbered(1, default=())
+    peers: tuple[RemotePeer, ...] = numbered(1, default=(), max_items=100_000)
 
 
 @attrs.frozen(kw_only=True)
@@ -78,7 +78,7 @@ class Relay:
     """A relay this endpoint may use, and the sealed token (`authentication`) that admits it there."""
 
     id: str = numbered(1, default="")
-    addresses: tuple[HostPort, ...] = numbered(2, default=())
+    addresses: tuple[HostPort, ...] = numbered(2, default=(), max_items=256)
     server_certificate: bytes = numbered(3, default=b"")
     authentication: bytes = numbered(4, default=b"", secret=True)
     metadata: str = numbered(5, default="")
@@ -88,7 +88,7 @@ class Relay:
 class Relays:
     """The complete list of relays; replaces the one before. Field 2, where `Peers` uses 1."""
 
-    relays: tuple[Relay, ...] = numbered(2, default=())
+    relays: tuple[Relay, ...] = numbered(2, default=(), max_items=100_000)
 
 
 ControlResponse = Error | Peers | Relays | Unrecognized

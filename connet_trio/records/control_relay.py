@@ -12,7 +12,7 @@ class Authenticate:
     token: str = numbered(1, default="", secret=True)
     reconnect_token: bytes = numbered(3, default=b"", secret=True)
     build_version: str = numbered(4, default="")
-    addresses: tuple[HostPort, ...] = numbered(5, default=())
+    addresses: tuple[HostPort, ...] = numbered(5, default=(), max_items=256)
     metadata: str = numbered(6, default="")
     server_certificate: bytes = numbered(7, default=b"")
     relay_authentication_key: bytes = numbered(8, default=b"")

@@ -11,10 +11,20 @@ from connet_trio.records.error_code import ErrorCode
 FIELD_NUMBER = "number"
 """Key under which a field's protobuf number lives in its attrs metadata."""
 
+MAX_ITEMS = "max-items"
+"""Key under which it is written how many items of a list are read at most; None reads any number."""
 
-def numbered(number: int, *, default: Any = attrs.NOTHING, secret: bool = False) -> Any:
-    """An attrs field that travels as protobuf field `number`; a `secret` one is kept out of `repr`."""
-    return attrs.field(default=default, metadata={FIELD_NUMBER: number}, repr=not secret)
+
+def numbered(number: int, *, default: Any = attrs.NOTHING, secret: bool = False, max_items: int | None = None) -> Any:
+    """An attrs field that travels as protobuf field `number`.
+
+    Args:
+      secret: keeps it out of `repr`.
+      max_items: a list with more is refused before any of it becomes a record, since two bytes on the wire are
+        microseconds to build. A guard, well above what is made use of: who exceeds that is still told so in words.
+    """
+    metadata = {FIELD_NUMBER: number, MAX_ITEMS: max_items}
+    return attrs.field(default=default, metadata=metadata, repr=not secret)
 
 
 class Role(enum.IntEnum):

@@ -43,7 +43,7 @@ class EcdhOffer:
 class Connect:
     """A source asks for a byte stream. A scheme this release does not know keeps its number."""
 
-    source_encryption: tuple[RelayEncryption | int, ...] = numbered(1, default=())
+    source_encryption: tuple[RelayEncryption | int, ...] = numbered(1, default=(), max_items=16)
     source_tls: TlsOffer | None = numbered(2, default=None)
     source_dh_x25519: EcdhOffer | None = numbered(3, default=None)
 

@@ -21,7 +21,7 @@ from connet_trio.quic import CLIENT_TO_RELAY, Connection, authenticate, check_me
 from connet_trio.records.error_code import ErrorCode
 from connet_trio.records.model import Role
 from connet_trio.records.relay import Authenticate, Authenticated
-from connet_trio.relay.forwarding import Exchange, forward_stream
+from connet_trio.relay.forwarding import Crossing, forward_stream
 from connet_trio.wire import codecs
 
 
@@ -61,7 +61,7 @@ def judge_token(token: bytes, leaf: bytes, unseal_key: bytes | None) -> Admissio
     return Admission(endpoint=claim.endpoint.name, role=claim.role, certificate_key=claim.certificate_key)
 
 
-async def serve_client(connection: Connection, exchange: Exchange, unseal_key: Callable[[], bytes | None]) -> None:
+async def serve_client(connection: Connection, crossing: Crossing, unseal_key: Callable[[], bytes | None]) -> None:
     """Let a client in and serve its streams. The caller closes the connection when this returns.
 
     Args:
@@ -70,23 +70,25 @@ async def serve_client(connection: Connection, exchange: Exchange, unseal_key: C
     Raises:
       PathLost, Refused: the client ended the connection, or it broke.
     """
-    admission = await _admit(connection, unseal_key) if exchange.is_open else None
+    admission = await _admit(connection, crossing, unseal_key) if crossing.is_open else None
     if admission is None or admission.role is Role.UNKNOWN:
         return
     connection.raise_windows()
-    registration = exchange.switchboard.handle_register(
+    registration = crossing.switchboard.handle_register(
         admission.endpoint, admission.role, admission.certificate_key, connection, admission.metadata
     )
     try:
         if admission.role is Role.SOURCE:
-            await _serve_source(connection, admission.endpoint, exchange)
+            await _serve_source(connection, admission.endpoint, crossing)
         else:
             await _serve_destination(connection)
     finally:
-        exchange.switchboard.handle_remove(registration)
+        crossing.switchboard.handle_remove(registration)
 
 
-async def _admit(connection: Connection, unseal_key: Callable[[], bytes | None]) -> Admission | None:
+async def _admit(
+    connection: Connection, crossing: Crossing, unseal_key: Callable[[], bytes | None]
+) -> Admission | None:
     """Who the client is; None after it was turned away."""
 
     def judge(request: Authenticate) -> tuple[Admission, Authenticated]:
@@ -94,19 +96,19 @@ async def _admit(connection: Connection, unseal_key: Callable[[], bytes | None])
         check_metadata(request.metadata)
         return attrs.evolve(admission, metadata=request.metadata), Authenticated(passes_on_resets=1)
 
-    admitted = await authenticate(connection, CLIENT_TO_RELAY, judge)
+    admitted = await authenticate(connection, CLIENT_TO_RELAY, judge, crossing.refusals)
     if admitted is None:
         return None
     admitted.stream.close()
     return admitted.who
 
 
-async def _serve_source(connection: Connection, endpoint: str, exchange: Exchange) -> NoReturn:
+async def _serve_source(connection: Connection, endpoint: str, crossing: Crossing) -> NoReturn:
     async with trio.open_nursery() as nursery:
         while True:
             stream = await connection.accept_stream()
-            if exchange.is_open:
-                nursery.start_soon(forward_stream, stream, endpoint, exchange)
+            if crossing.is_open:
+                nursery.start_soon(forward_stream, stream, endpoint, crossing)
             else:
                 stream.abort()
 

@@ -146,6 +146,9 @@ class ControlSession:
             await self._authenticate(connection)
         except Refused as exc:
             raise Refused(exc.code, f"control server {place} refused this relay: {exc.message}") from exc
+        except BaseException:
+            connection.close(*SESSION_OVER)  # cancelled after control let us in; else it is closed already
+            raise
         return connection
 
     async def _authenticate(self, connection: Connection) -> None:

@@ -19,7 +19,7 @@ import trio
 from connet_trio.concurrency import Workload, splice
 from connet_trio.engine import Switchboard, destination_not_found, dial_failed_error
 from connet_trio.errors import PathLost, Refused, RemoteProtocolError
-from connet_trio.quic import Connection, RecordStream, Stream
+from connet_trio.quic import Connection, RecordStream, RefusalLog, Stream
 from connet_trio.records.error_code import ErrorCode
 from connet_trio.records.model import Error
 from connet_trio.records.peer import Check, Connected, PeerResponse
@@ -39,13 +39,14 @@ ANSWER_SECONDS = 2.0
 on one dead destination would never reach the second."""
 
 
-class Exchange:
+class Crossing:
     """What the connections of one relay share: who is there, and what is carried between them."""
 
     def __init__(self) -> None:
         self.switchboard: Switchboard[Connection] = Switchboard()
         self.workload = Workload()
-        """One job for each stream being forwarded."""
+        """One job for each stream of a source, from its request on: `drain` waits for those being answered too."""
+        self.refusals = RefusalLog()
         self.bytes_forwarded = 0
         self.is_open = True
         """Whether clients and streams are still taken in."""
@@ -67,19 +68,19 @@ class _Accepted:
     answer: bytes
 
 
-async def forward_stream(source: Stream, endpoint: str, exchange: Exchange) -> None:
+async def forward_stream(source: Stream, endpoint: str, crossing: Crossing) -> None:
     """Bring `source`, a stream for `endpoint`, to a destination; returns when both of its directions have ended.
 
     Whatever goes wrong ends this stream alone. Cancelled, it abandons both sides, so that neither takes what it has for
     the whole.
     """
-    with ExitStack() as opened:  # whatever has ended by itself takes no notice of `abort`
+    with crossing.workload.job(), ExitStack() as opened:  # whatever has ended by itself takes no notice of `abort`
         opened.callback(source.abort)
         records = _records_on(source)
         try:
             with trio.fail_after(REQUEST_SECONDS):
                 request = await records.receive_payload()
-            outcome = await _find_destination(source, request, endpoint, exchange, opened)
+            outcome = await _find_destination(source, request, endpoint, crossing, opened)
             if isinstance(outcome, Error):
                 await records.send(codecs.PEER_RESPONSE, outcome)
                 source.close()  # its receiving half too, or the source would be one stream short for good (trap T6)
@@ -90,12 +91,11 @@ async def forward_stream(source: Stream, endpoint: str, exchange: Exchange) -> N
             logger.debug("a stream for %s was not forwarded: %s", printable(endpoint), reason)
             source.close()
             return
-        with exchange.workload.job():
-            await splice(source, outcome.stream, to_right=exchange.count, to_left=exchange.count)
+        await splice(source, outcome.stream, to_right=crossing.count, to_left=crossing.count)
 
 
 async def _find_destination(
-    source: Stream, request: bytes, endpoint: str, exchange: Exchange, opened: ExitStack
+    source: Stream, request: bytes, endpoint: str, crossing: Crossing, opened: ExitStack
 ) -> _Accepted | Error:
     """A destination that accepts `request`, or what to tell the source instead.
 
@@ -111,7 +111,7 @@ async def _find_destination(
     outcome: _Accepted | Error | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_cancel_when_stopped, source, nursery.cancel_scope)
-        outcome = await _ask_each(request, endpoint, exchange, opened)
+        outcome = await _ask_each(request, endpoint, crossing, opened)
         nursery.cancel_scope.cancel()
     if outcome is None:
         raise PathLost("the source gave up before a destination answered")
@@ -123,8 +123,8 @@ async def _cancel_when_stopped(stream: Stream, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-async def _ask_each(request: bytes, endpoint: str, exchange: Exchange, opened: ExitStack) -> _Accepted | Error:
-    candidates = exchange.switchboard.destinations(endpoint, lambda connection: connection.smoothed_rtt)
+async def _ask_each(request: bytes, endpoint: str, crossing: Crossing, opened: ExitStack) -> _Accepted | Error:
+    candidates = crossing.switchboard.destinations(endpoint, lambda connection: connection.smoothed_rtt)
     if not candidates:
         return destination_not_found()
     refusals: list[Error] = []
@@ -171,7 +171,7 @@ def _check(response: PeerResponse) -> None:
         case Connected():
             return
         case Error():
-            raise Refused(response.code, response.message)
+            raise Refused(response.code, printable(response.message))
         case Check():
             raise RemoteProtocolError("the answer to a connect request says neither yes nor no")
 

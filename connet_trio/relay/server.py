@@ -31,7 +31,7 @@ from connet_trio.records.model import AddressPort, HostPort, Role
 from connet_trio.records.status import RelayClientStatus, RelayEndpointStatus, RelayStatus
 from connet_trio.relay.client_session import serve_client
 from connet_trio.relay.control_session import SESSION_OVER, ControlSession, Presence
-from connet_trio.relay.forwarding import Exchange
+from connet_trio.relay.forwarding import Crossing
 from connet_trio.relay.settings import RelayIngressSettings, RelaySettings
 from connet_trio.store import Store, open_store, relay_identity
 from connet_trio.version import BUILD_VERSION
@@ -90,12 +90,12 @@ class RelayServer:
         transports: tuple[Transport, ...],
         hostports: tuple[HostPort, ...],
         warnings: tuple[str, ...],
-        exchange: Exchange,
+        crossing: Crossing,
     ) -> None:
         self._settings = settings
         self._control = control
         self._transports = transports
-        self._exchange = exchange
+        self._crossing = crossing
         self._faults = Faults()
         self.hostports = hostports
         """What clients are told to dial."""
@@ -109,7 +109,7 @@ class RelayServer:
 
     def status(self) -> RelayStatus:
         """What the relay does now."""
-        workload = self._exchange.workload
+        workload = self._crossing.workload
         return RelayStatus(
             status=self._control.status,
             build_version=BUILD_VERSION,
@@ -117,7 +117,7 @@ class RelayServer:
             server_address=str(self._settings.control),
             control_id=self._control.control_id,
             endpoints=self._endpoints(),
-            bytes_forwarded=self._exchange.bytes_forwarded,
+            bytes_forwarded=self._crossing.bytes_forwarded,
             streams=workload.running,
             streams_total=workload.running + workload.finished,
             last_error=self._control.last_error,
@@ -137,24 +137,24 @@ class RelayServer:
 
         Returns when every connection is closed; the block of `open_relay` is then to be left.
         """
-        self._exchange.close()
+        self._crossing.close()
         self._control.let_go()
         for transport in self._transports:
             if transport.listening is not None:
                 transport.listening = attrs.evolve(transport.listening, admits=lambda address: False)
         with trio.move_on_after(self._settings.drain_timeout):
-            await self._exchange.workload.wait_idle()
+            await self._crossing.workload.wait_idle()
         # control last: once it takes this relay off its list, clients leave it, streams in progress or not
         self._control.scope.cancel()
         for transport in self._transports:
             transport.close_all(*SESSION_OVER)
 
     async def _serve(self, connection: Connection) -> None:
-        await serve_client(connection, self._exchange, lambda: self._control.unseal_key)
+        await serve_client(connection, self._crossing, lambda: self._control.unseal_key)
 
     def _endpoints(self) -> dict[str, RelayEndpointStatus]:
         names: dict[str, dict[Role, dict[str, RelayClientStatus]]] = {}
-        for entry in self._exchange.switchboard.entries():
+        for entry in self._crossing.switchboard.entries():
             roles = names.setdefault(entry.endpoint, {Role.DESTINATION: {}, Role.SOURCE: {}})
             client = RelayClientStatus(key=entry.certificate_key, metadata=entry.metadata)
             roles[entry.role][entry.certificate_key] = client
@@ -202,7 +202,7 @@ async def _open_sockets(
         transports=tuple(transports),
         hostports=hostports,
         warnings=store.warnings,
-        exchange=Exchange(),
+        crossing=Crossing(),
     )
 
 

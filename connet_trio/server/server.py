@@ -6,7 +6,7 @@ server ─┬─ control
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,12 +19,12 @@ from connet_trio.identity import Credential, Realm, issue_server_credential, new
 from connet_trio.quic import Surroundings
 from connet_trio.records.model import AddressPort, HostPort
 from connet_trio.records.status import ServerStatus
-from connet_trio.relay import RelayServer, RelaySettings, open_relay
+from connet_trio.relay import RelayIngressSettings, RelayServer, RelaySettings, open_relay
 from connet_trio.server.settings import ServerSettings
 
-LOOPBACK = IPv4Address("127.0.0.1")
+LOOPBACK_V4, LOOPBACK_V6 = IPv4Address("127.0.0.1"), IPv6Address("::1")
 # any free port and not 19189: two servers on one host then just work, and no other relay knows where to join
-JOINT = HostPort(str(LOOPBACK), 0)
+JOINT_PORT = 0
 
 
 @asynccontextmanager
@@ -40,7 +40,9 @@ async def open_server(settings: ServerSettings, *, surroundings: Surroundings | 
       StoreError: a store directory cannot be used.
     """
     world = surroundings or Surroundings()
-    credential = issue_server_credential([], [LOOPBACK], wall_now=world.wall_clock(), entropy=world.entropy)
+    credential = issue_server_credential(
+        [], [LOOPBACK_V4, LOOPBACK_V6], wall_now=world.wall_clock(), entropy=world.entropy
+    )
     token = new_name(Realm.CONTROL, world.entropy)
     async with open_control(_control_settings(settings, credential, token), surroundings=world) as control:
         [joint] = control.relay_addresses
@@ -83,15 +85,34 @@ class Server:
             nursery.start_soon(self.control.drain)
 
 
+def loopback_for(ingresses: tuple[RelayIngressSettings, ...]) -> IPv4Address | IPv6Address:
+    """Where the relay joins control: it dials from the sockets of its ingresses, which may all be IPv6."""
+    if ingresses and not any(_reaches_ipv4(ingress.address.host) for ingress in ingresses):
+        return LOOPBACK_V6
+    return LOOPBACK_V4
+
+
+def _reaches_ipv4(host: str) -> bool:
+    """Whether a socket bound to `host` can send to IPv4; taken for granted of a name, which is looked up elsewhere."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return True  # a name, or empty: every address
+    return isinstance(address, IPv4Address) or address.is_unspecified or address.ipv4_mapped is not None
+
+
 def _control_settings(settings: ServerSettings, credential: Credential, token: str) -> ControlSettings:
     return ControlSettings(
         client_ingresses=settings.client_ingresses,
         client_tokens=settings.client_tokens,
-        relay_ingresses=(IngressSettings(address=JOINT, credential=credential),),
+        relay_ingresses=(
+            IngressSettings(
+                address=HostPort(str(loopback_for(settings.relay_ingresses)), JOINT_PORT), credential=credential
+            ),
+        ),
         relay_tokens=((token, Restriction()),),
         endpoint_expiry=settings.endpoint_expiry,
         store_directory=_below(settings.store_directory, "control"),
-        drain_timeout=settings.drain_timeout,
     )
 
 
@@ -100,7 +121,7 @@ def _relay_settings(settings: ServerSettings, credential: Credential, token: str
         token=token,
         control=HostPort(str(joint.address), joint.port),
         control_roots=(credential.der,),
-        control_name=str(LOOPBACK),
+        control_name=str(joint.address),
         ingresses=settings.relay_ingresses,
         store_directory=_below(settings.store_directory, "relay"),
         drain_timeout=settings.drain_timeout,

@@ -5,10 +5,10 @@ from pathlib import Path
 import attrs
 from attrs.validators import ge, gt, min_len, optional
 
-from connet_trio.control.settings import DEFAULT_DRAIN_TIMEOUT, DEFAULT_ENDPOINT_EXPIRY, IngressSettings
+from connet_trio.control.settings import DEFAULT_ENDPOINT_EXPIRY, IngressSettings
 from connet_trio.engine.admission import Restriction
 from connet_trio.records.model import HostPort
-from connet_trio.relay.settings import RelayIngressSettings, default_relay_ingresses
+from connet_trio.relay.settings import DEFAULT_DRAIN_TIMEOUT, RelayIngressSettings, default_relay_ingresses
 
 
 @attrs.frozen(kw_only=True)
@@ -34,4 +34,4 @@ class ServerSettings:
     """Parent of the directories `control` and `relay`; None means a temporary one, so identity is lost on restart."""
 
     drain_timeout: float = attrs.field(default=DEFAULT_DRAIN_TIMEOUT, validator=ge(0))
-    """Seconds that sessions and streams get to end when the server stops; 0 ends them at once."""
+    """Seconds that streams on the relay get to end when the server stops; 0 ends them at once."""

@@ -45,6 +45,18 @@ class Store:
         """
         await self._run_sync(self._database.put, key, value)
 
+    async def put_made(self, key: str, make: Callable[[], bytes]) -> None:
+        """`put` a value that takes long to make: `make` is called in the thread, and its exceptions come out.
+
+        Raises:
+          StoreError: as `put`.
+        """
+
+        def put_made() -> None:
+            self._database.put(key, make())
+
+        await self._run_sync(put_made)
+
     async def setdefault(self, key: str, make: Callable[[], bytes]) -> bytes:
         """The value of `key`; without one, `make` is called, here and not in the thread, and its result kept.
 

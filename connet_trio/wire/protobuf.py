@@ -20,10 +20,11 @@ from typing import TypeAlias
 
 import attrs
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from connet_trio.errors import LocalProtocolError, RemoteProtocolError
-from connet_trio.records.model import FIELD_NUMBER
+from connet_trio.records.model import FIELD_NUMBER, MAX_ITEMS
 
 Fields: TypeAlias = "dict[int, Value]"
 """What one message holds: present fields by number; a sub-message is `Fields` again, an enum its number."""
@@ -47,6 +48,7 @@ class MessagePool:
         self._pool = descriptor_pool.DescriptorPool()
         self._files: dict[type, str] = {}
         self._classes: dict[type, type[Message]] = {}
+        self._max_items: dict[str, int | None] = {}  # by full name of the field
 
     def encode(self, record: type, fields: Fields) -> bytes:
         """The message of `record` with `fields`, in the order of their numbers.
@@ -62,14 +64,31 @@ class MessagePool:
         """The fields of `record` present in `payload`; scalars and lists that are empty or zero count as absent.
 
         Raises:
-          RemoteProtocolError: truncated, an illegal wire type, nested too deep, or text that is not UTF-8.
+          RemoteProtocolError: truncated, an illegal wire type, nested too deep, text that is not UTF-8, or a list with
+            more items than its field allows.
         """
         try:
             message = self._message_class(record).FromString(payload)
         except (DecodeError, UnicodeDecodeError, RecursionError) as exc:
             # the latter two come from the runtime's Python implementation, where there is no compiled one
             raise RemoteProtocolError(f"{len(payload)} bytes that are no {record.__qualname__} message") from exc
-        return _extract(message)
+        return self._extract(message)
+
+    def _extract(self, message: Message) -> Fields:
+        return {descriptor.number: self._value(descriptor, value) for descriptor, value in message.ListFields()}
+
+    def _value(self, descriptor: FieldDescriptor, value: typing.Any) -> Value:
+        if isinstance(value, Message):
+            return self._extract(value)
+        if isinstance(value, str | bytes | int):
+            return value
+        limit = self._max_items[descriptor.full_name]
+        if limit is not None and len(value) > limit:
+            field = ".".join(descriptor.full_name.split(".")[-2:])
+            raise RemoteProtocolError(f"{len(value)} items in {field}, at most {limit}")
+        if descriptor.message_type is not None:
+            return [self._extract(item) for item in value]
+        return list(value)
 
     def _message_class(self, record: type) -> type[Message]:
         shape = self._written_as.get(record, record)
@@ -100,6 +119,7 @@ class MessagePool:
             kind = self._written_as.get(kind, kind)
             field = message.field.add(name=attribute.name, number=attribute.metadata[FIELD_NUMBER])
             field.label = _Proto.LABEL_REPEATED if repeated else _Proto.LABEL_OPTIONAL
+            self._max_items[f"{_full_name(record)}.{attribute.name}"] = attribute.metadata.get(MAX_ITEMS)
             if kind in _SCALARS:
                 field.type = _SCALARS[kind]
                 continue
@@ -158,15 +178,3 @@ def _set(message: Message, name: str, value: Value) -> None:
                 repeated.append(item)
     else:
         setattr(message, name, value)
-
-
-def _extract(message: Message) -> Fields:
-    return {descriptor.number: _value(value) for descriptor, value in message.ListFields()}
-
-
-def _value(value: typing.Any) -> Value:
-    if isinstance(value, Message):
-        return _extract(value)
-    if isinstance(value, str | bytes | int):
-        return value
-    return [_value(item) for item in value]

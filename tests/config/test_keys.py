@@ -62,7 +62,6 @@ def with_line(service: str, line: str) -> str:
         ("control", 'endpoint-expiry-timeout = "1m"', "endpoint_expiry", 60.0),
         ("control", 'status-addr = ":1"', "status_address", HostPort("", 1)),
         ("control", 'store-dir = "here"', "store_directory", Path("here")),
-        ("control", 'drain-timeout = "5s"', "drain_timeout", 5.0),
         ("relay", 'token-file = "relay.token"', "token", "relay-token"),
         ("relay", 'metadata = "box"', "metadata", "box"),
         ("relay", 'control-addr = "[::1]:5"', "control", HostPort("::1", 5)),
@@ -95,9 +94,20 @@ def test_a_server_that_says_nothing_listens_for_clients_alone_with_every_default
     assert ingress.address == HostPort("", 19190)
     assert ingress.networks == NetworkRule()
     assert settings.client_tokens == (("t", Restriction()),)
-    assert (settings.endpoint_expiry, settings.drain_timeout, settings.status_address) == (30.0, 2.0, None)
+    assert (settings.endpoint_expiry, settings.status_address) == (30.0, None)
     assert settings.store_directory == Path("/state")
     assert settings.relay_ingresses == (RelaySettings(token="t").ingresses if service == "server" else ())
+
+
+def test_streams_of_a_server_that_says_nothing_get_two_seconds_to_end(load: Load) -> None:
+    assert load("server", MINIMAL["server"]).settings.drain_timeout == 2.0
+
+
+def test_a_drain_timeout_of_control_is_accepted_and_said_to_do_nothing(load: Load) -> None:
+    loaded = load("control", with_line("control", 'drain-timeout = "5s"'))
+    (warning,) = (warning for warning in loaded.warnings if "drain-timeout" in warning)
+    assert warning.endswith("control.drain-timeout: does nothing for control, which carries no streams")
+    assert loaded.settings == load("control", MINIMAL["control"]).settings
 
 
 @pytest.mark.parametrize("level", ["fine", "debug", "info", "warn", "error"])

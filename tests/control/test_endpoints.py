@@ -9,7 +9,8 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from connet_trio.control.client_stream import ClientStream
-from connet_trio.control.directory import Directory, PeerList
+from connet_trio.control.directory import Directory
+from connet_trio.control.lists import PeerList
 from connet_trio.engine import Restriction
 from connet_trio.errors import PathLost
 from connet_trio.quic import Windows
@@ -176,7 +177,7 @@ async def slow_reader(lab: Any, changes: int) -> Any:
     offering = await busy.ask(lab.announce(Role.DESTINATION, lab.peer(0, port=1)))
     for port in range(2, changes + 1):
         await offering.send(Announce(peer=lab.peer(0, port=port)))
-        await trio.sleep(0.01)
+        await trio.sleep(0.5)  # as fast as control takes them
     return seeking
 
 
@@ -344,6 +345,80 @@ async def test_lists_inside_a_peer_are_cut_to_what_is_kept(lab: Any, autojump_cl
     assert told.peer.relay_ids == peer.relay_ids[1:257]
 
 
+async def test_the_relay_ids_of_a_peer_are_cut_to_the_bytes_that_are_kept(lab: Any, autojump_clock: MockClock) -> None:
+    await lab.start()
+    client = await lab.client()
+    ids = tuple("\N{SNOWMAN}" * 127 + chr(0x4E00 + number) for number in range(40))  # 384 bytes each
+    await (await client.ask(lab.announce(peer=lab.peer(relay_ids=ids)))).receive()
+    seeking = await client.ask(lab.announce(Role.SOURCE))
+    (told,) = (await seeking.receive()).peers
+    assert told.peer.relay_ids == ids[: 8192 // 384]
+
+
+async def lists_in(stream: Any, seconds: float) -> int:
+    """How many lists a stream is told in that time."""
+    count = 0
+    with trio.move_on_after(seconds):
+        while True:
+            await stream.receive()
+            count += 1
+    return count
+
+
+async def test_a_client_that_flips_its_announcement_without_end_is_slowed_down(
+    lab: Any, autojump_clock: MockClock
+) -> None:
+    await lab.start()
+    destination, _, offering, seeking = await met(lab)
+
+    async def flip() -> None:
+        for port in range(1, 60_000):
+            await offering.send(Announce(peer=lab.peer(0, port=port)))
+            await trio.sleep(0.005)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(flip)
+        assert 50 < await lists_in(seeking, 20) <= 60
+        calm = await destination.ask(lab.announce(Role.SOURCE))
+        await calm.receive()
+        nursery.cancel_scope.cancel()
+
+
+async def test_new_streams_for_an_endpoint_are_no_way_around_the_pace(lab: Any, autojump_clock: MockClock) -> None:
+    await lab.start()
+    destination, _, _, seeking = await met(lab)
+
+    async def come_and_go() -> None:
+        while True:
+            stream = await destination.ask(lab.announce(Role.DESTINATION, lab.peer(0)))
+            await stream.receive()
+            stream.stream.close()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(come_and_go)
+        assert 50 < await lists_in(seeking, 20) <= 2 * 60  # one list for each that comes and goes
+        nursery.cancel_scope.cancel()
+
+
+async def test_many_endpoints_that_start_at_once_wait_for_nothing(lab: Any, autojump_clock: MockClock) -> None:
+    await lab.start()
+    destination, source = await lab.client(), await lab.client()
+    began = trio.current_time()
+    names = [f"db {number}" for number in range(40)]
+    offering = [await destination.ask(lab.announce(Role.DESTINATION, lab.peer(0), name)) for name in names]
+    seeking = [await source.ask(lab.announce(Role.SOURCE, lab.peer(1), name)) for name in names]
+    for relays in range(1, 16):  # each relay that is up is announced at once
+        for stream in offering:
+            await stream.send(
+                Announce(peer=lab.peer(0, relay_ids=tuple(f"relay {number}" for number in range(relays))))
+            )
+    for stream in seeking:
+        peers = await stream.receive()
+        while not peers.peers or len(peers.peers[0].peer.relay_ids) < 15:
+            peers = await stream.receive()
+    assert trio.current_time() - began < 1
+
+
 async def test_refused_streams_give_their_credit_back(lab: Any, autojump_clock: MockClock) -> None:
     await lab.start()
     client = await lab.client()
@@ -419,7 +494,7 @@ def test_a_list_is_shared_while_somebody_watches_it_and_then_forgotten() -> None
 
 
 def test_a_list_that_no_frame_can_hold_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connet_trio.control.directory.MAX_FRAME_BYTES", 1000)
+    monkeypatch.setattr("connet_trio.control.lists.MAX_FRAME_BYTES", 1000)
     peers = Peers(peers=tuple(RemotePeer(id=f"{number:052}", peer=Peer()) for number in range(40)))
     listed = PeerList(peers)
     payload = listed.encode(peers)

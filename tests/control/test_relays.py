@@ -8,7 +8,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from connet_trio.engine import NetworkRule, Restriction, parse_networks
+from connet_trio.control.lists import encode_relays
+from connet_trio.engine import NetworkRule, RelayEntry, Restriction, parse_networks
 from connet_trio.errors import RemoteProtocolError
 from connet_trio.identity import certificate_key, open_client_authentication
 from connet_trio.records.control import Relays, SubscribeRelays
@@ -119,6 +120,25 @@ async def test_a_relay_that_dies_silently_is_taken_off(lab: Any, autojump_clock:
     assert await stream.receive() == NONE
 
 
+def test_a_list_of_relays_that_no_frame_can_hold_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connet_trio.control.lists.MAX_FRAME_BYTES", 4000)
+    entry = RelayEntry(addresses=(HostPort("h" * 255, 1),), metadata="", server_certificate=b"", seal_key=bytes(32))
+    relays = {f"relay {number}": entry for number in range(20)}
+    payload = encode_relays(relays, b"", Random(1).randbytes)
+    offered = codecs.CONTROL_RESPONSE.decode(payload)
+    assert isinstance(offered, Relays)
+    assert [relay.id for relay in offered.relays] == list(relays)[:10]
+    assert len(payload) <= 4000
+
+
+async def test_a_relay_may_have_a_long_name(lab: Any, autojump_clock: MockClock) -> None:
+    await lab.start()
+    stream = await subscribed(lab)
+    await lab.relay(addresses=(HostPort("h" * 255, 1),))
+    (listed,) = (await stream.receive()).relays
+    assert listed.addresses == (HostPort("h" * 255, 1),)
+
+
 NOBODY = Restriction(networks=NetworkRule(deny=parse_networks(["192.0.2.0/24"])))
 
 
@@ -137,6 +157,7 @@ NOBODY = Restriction(networks=NetworkRule(deny=parse_networks(["192.0.2.0/24"]))
         ({"relay_authentication_key": bytes(31)}, "authentication failed: invalid key"),
         ({"relay_authentication_key": bytes(32)}, "authentication failed: invalid key"),
         ({"addresses": (HostPort("a", 1),) * 65}, "authentication failed: 65 addresses, at most 64"),
+        ({"addresses": (HostPort("h" * 256, 1),)}, "authentication failed: host of 256 characters, at most 255"),
         ({"metadata": "m" * 5000}, "metadata of 5000 bytes, at most 4096"),
     ],
 )

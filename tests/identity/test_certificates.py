@@ -83,6 +83,12 @@ def test_a_leaf_without_a_name_names_no_server(vectors: dict[str, Any]) -> None:
         server_name(der_of(vectors, "client"))
 
 
+def test_a_name_longer_than_dns_knows_names_no_server(make_certificate: MakeCertificate) -> None:
+    assert server_name(make_certificate(names=("a" * 255,)).der) == "a" * 255
+    with pytest.raises(CertificateRejected, match=r"^a DNS name of 256 characters, at most 255$"):
+        server_name(make_certificate(names=("a" * 256,)).der)
+
+
 def test_only_a_whole_certificate_is_one(vectors: dict[str, Any]) -> None:
     der = der_of(vectors, "client")
     assert is_certificate(der)

@@ -1,5 +1,6 @@
 """The first exchange of a connection, both sides of it: good, refused, silent and nonsensical."""
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
@@ -18,13 +19,23 @@ from connet_trio.quic import (
     Admitted,
     Connection,
     RecordStream,
+    RefusalLog,
     authenticate,
     check_metadata,
     introduce,
     let_finish,
 )
 from connet_trio.quic import authentication as authentication_module
-from connet_trio.quic.authentication import AUTHENTICATION_SECONDS, GOODBYE_SECONDS, MAX_FRAME_BYTES, Exchange
+from connet_trio.quic.authentication import (
+    AUTHENTICATION_SECONDS,
+    GOODBYE_SECONDS,
+    MAX_FRAME_BYTES,
+    MAX_METADATA_BYTES,
+    NOT_AUTHENTICATED,
+    REFUSALS_SECONDS,
+    REFUSALS_WARNED,
+    Exchange,
+)
 from connet_trio.records import control, control_relay, relay
 from connet_trio.records.error_code import ErrorCode
 from connet_trio.records.model import AddressPort, Error, HostPort
@@ -99,6 +110,12 @@ def refusing(code: ErrorCode | int, message: str) -> Judge:
         raise Refused(code, message)
 
     return judge
+
+
+async def refuse_by_hand(meeting: Meeting, error: Error) -> None:
+    records = await meeting.listener_records()
+    await records.receive(meeting.exchange.request)
+    await records.send(meeting.exchange.reply, error)
 
 
 async def run_authenticate(meeting: Meeting, judge: Judge, results: list[Admitted[Any] | None]) -> None:
@@ -221,18 +238,71 @@ async def test_a_refused_dialer_that_is_gone_or_deaf_costs_a_second(meeting: Mee
     [(0, 0), (1, 1), (777, 777), (2**31 - 1, 2**31 - 1), (-1, 100), (-(2**31), 100)],
 )
 async def test_a_dialer_takes_any_code_and_closes_with_one_that_quic_can_carry(
-    meeting: Meeting, nursery: trio.Nursery, code: int, closed_with: int
+    nursery: trio.Nursery, code: int, closed_with: int
 ) -> None:
-    async def refuse() -> None:
-        records = await meeting.listener_records()
-        await records.receive(meeting.exchange.request)
-        await records.send(meeting.exchange.reply, Error(code, "odd"))
+    async with open_meeting(RELAY_TO_CONTROL) as meeting:
+        nursery.start_soon(refuse_by_hand, meeting, Error(code, "odd"))
+        with pytest.raises(Refused) as refused:
+            await introduce(meeting.dialled, meeting.exchange, TALKS[1][1], seconds=5)
+        assert (refused.value.code, refused.value.message) == (code, "odd")
+        assert (await meeting.accepted.wait_closed()).code == closed_with
 
-    nursery.start_soon(refuse)
-    with pytest.raises(Refused) as refused:
-        await introduce(meeting.dialled, meeting.exchange, REQUEST, seconds=5)
-    assert (refused.value.code, refused.value.message) == (code, "odd")
-    assert (await meeting.accepted.wait_closed()).code == closed_with
+
+@pytest.mark.parametrize(
+    ("exchange", "closed_with"),
+    [
+        (CLIENT_TO_CONTROL, (100, "authentication failed")),
+        (RELAY_TO_CONTROL, (777, "not today")),
+        (CLIENT_TO_RELAY, (777, "not today")),
+    ],
+    ids=lambda value: value.kind.name if isinstance(value, Exchange) else "",
+)
+async def test_who_is_refused_takes_note_in_the_words_of_section_3_8(
+    nursery: trio.Nursery, exchange: Exchange[Any, Any], closed_with: tuple[int, str]
+) -> None:
+    (request,) = (talk[1] for talk in TALKS if talk[0] is exchange)
+    async with open_meeting(exchange) as meeting:
+        nursery.start_soon(refuse_by_hand, meeting, Error(777, "not today"))
+        with pytest.raises(Refused, match="not today"):
+            await introduce(meeting.dialled, exchange, request, seconds=5)
+        lost = await meeting.accepted.wait_closed()
+    assert (lost.code, lost.reason) == closed_with
+
+
+async def test_of_many_refusals_the_first_of_a_minute_are_warnings(
+    meeting: Meeting, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, authentication_module.__name__)
+    refusals = RefusalLog()
+    for _ in range(2):
+        caplog.clear()
+        for number in range(1000):
+            refusals.add(meeting.accepted, meeting.exchange.kind, f"no {number}")
+            await trio.sleep(REFUSALS_SECONDS / 1001)
+        warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+        assert warned[:-1] == [
+            f"client → control refused, from 192.0.2.2:5000: no {number}" for number in range(REFUSALS_WARNED)
+        ]
+        assert "level debug" in warned[-1]
+        assert len(caplog.records) == 1001
+        await trio.sleep(1)
+
+
+@pytest.mark.parametrize(
+    "said", [None, b"\xff\xff", control.Authenticate(token="t")], ids=["nothing", "nonsense", "no"]
+)
+async def test_every_kind_of_refusal_counts_towards_the_limit_of_its_log(
+    meeting: Meeting, caplog: pytest.LogCaptureFixture, said: Any
+) -> None:
+    refusals = RefusalLog()
+    for _ in range(REFUSALS_WARNED):
+        refusals.add(meeting.accepted, meeting.exchange.kind, "no")
+    caplog.clear()
+    records = await meeting.dialer_records()
+    if said is not None:
+        await records.send_payload(said if isinstance(said, bytes) else meeting.exchange.request.encode(said))
+    assert await authenticate(meeting.accepted, meeting.exchange, refusing(100, "no"), refusals) is None
+    assert caplog.records == []
 
 
 # --- silence
@@ -286,6 +356,20 @@ async def test_a_cancelled_introduction_closes_the_connection(meeting: Meeting) 
 
 
 # --- nonsense
+
+
+async def test_the_longest_honest_request_is_read(nursery: trio.Nursery) -> None:
+    request = control_relay.Authenticate(
+        token="t" * 200,
+        reconnect_token=bytes(100),
+        addresses=(HostPort(f"{'relay' * 10}.example", 19_191),) * 64,
+        metadata="m" * MAX_METADATA_BYTES,
+        server_certificate=bytes(1 << 14),
+        relay_authentication_key=bytes(32),
+    )
+    async with open_meeting(RELAY_TO_CONTROL) as meeting:
+        nursery.start_soon(run_authenticate, meeting, lambda request: (request, TALKS[1][2]), [])
+        assert await introduce(meeting.dialled, RELAY_TO_CONTROL, request, seconds=5) == TALKS[1][2]
 
 
 @pytest.mark.parametrize("nonsense", ["no message", "too long", "an end", "half a record"])
@@ -358,13 +442,27 @@ async def test_a_dialer_that_leaves_is_no_refusal_of_ours(
     assert caplog.records == []
 
 
-async def test_a_dialer_that_gives_its_stream_up_is_a_lost_path(meeting: Meeting) -> None:
+async def test_a_dialer_that_gives_its_stream_up_has_not_authenticated(
+    meeting: Meeting, caplog: pytest.LogCaptureFixture
+) -> None:
     stream = await meeting.dialled.open_stream()
     await stream.send_all(b"\x00")
     await trio.sleep(1)
     stream.reset(3)
-    with pytest.raises(PathLost, match="code 3"):
-        await authenticate(meeting.accepted, meeting.exchange, admitting)
+    assert await authenticate(meeting.accepted, meeting.exchange, admitting) is None
+    lost = await meeting.dialled.wait_closed()
+    assert (lost.code, lost.reason) == NOT_AUTHENTICATED
+    assert "code 3" in caplog.text
+
+
+async def test_a_dialer_that_does_not_want_the_answer_has_not_authenticated(meeting: Meeting) -> None:
+    records = await meeting.dialer_records()
+    await records.send(meeting.exchange.request, REQUEST)
+    records.stream.stop(3)
+    await trio.sleep(1)
+    assert await authenticate(meeting.accepted, meeting.exchange, admitting) is None
+    lost = await meeting.dialled.wait_closed()
+    assert (lost.code, lost.reason) == NOT_AUTHENTICATED
 
 
 async def test_a_connection_lost_before_the_answer_is_a_lost_path(meeting: Meeting) -> None:

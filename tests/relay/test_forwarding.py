@@ -81,6 +81,13 @@ async def test_destinations_are_asked_in_the_order_of_their_round_trip_time(
     assert await source.refusal() == dial_failed(order)
 
 
+async def test_the_words_of_a_refusal_are_quoted_in_printable_form(lab: Any, autojump_clock: MockClock) -> None:
+    await lab.start_control()
+    await lab.start()
+    await lab.refusing(1, "no\r\n\x1b[2J")
+    assert await (await lab.source()).refusal() == dial_failed(r"no\r\n\x1b[2J (502)")
+
+
 async def test_the_next_destination_gets_the_stream_that_a_nearer_one_refused(
     lab: Any, autojump_clock: MockClock
 ) -> None:

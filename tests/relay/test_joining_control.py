@@ -292,3 +292,26 @@ async def test_a_store_that_cannot_be_written_costs_the_next_start_only(
     assert relay.status().status is Status.CONNECTED
     assert "no space left on device" in caplog.text
     assert control.connections[-1].lost is None
+
+
+async def test_a_relay_that_drains_while_it_joins_takes_leave_of_control_at_once(
+    lab: Any, autojump_clock: MockClock
+) -> None:
+    busy = False
+
+    async def run_sync(function: Callable[..., Any], *args: Any) -> Any:
+        if busy and function.__name__ == "put":
+            await trio.sleep_forever()
+        return await run_inline(function, *args)
+
+    control = await lab.start_control()
+    relay = await lab.start(lab.surroundings(store_runner=run_sync), drain_timeout=600.0)
+    await lab.join(await lab.source(), await lab.destination())
+    busy = True
+    control.connections[-1].close(0, "connection closed")
+    await control.keys.wait_value(lambda keys: len(keys) == 2)
+    await trio.sleep(1)
+    lab.nursery.start_soon(relay.drain)
+    with trio.fail_after(1):
+        lost = await control.connections[-1].wait_closed()
+    assert (lost.code, lost.reason) == (0, "connection closed")

@@ -71,6 +71,19 @@ async def _expect_no_answer(lab: Any) -> None:
             pass
 
 
+async def test_strangers_cannot_fill_the_log(
+    lab: Any, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    await lab.start_control()
+    await lab.start()
+    for _ in range(15):
+        connection = await lab.dial()
+        await lab.authenticate(connection, b"")
+    texts = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len([text for text in texts if "authentication data too short" in text]) == 10
+    assert len(texts) == 11
+
+
 async def test_a_client_that_says_nothing_is_closed_after_5_seconds(lab: Any, autojump_clock: MockClock) -> None:
     await lab.start_control()
     await lab.start()
@@ -98,7 +111,7 @@ async def test_a_client_that_speaks_slowly_gets_5_seconds_in_total(lab: Any, aut
 @pytest.mark.parametrize(
     "sent",
     [
-        bytes.fromhex("00010001"),  # 64 KiB and a byte to come: refused at the length
+        bytes.fromhex("00008001"),  # 32 KiB and a byte to come: refused at the length
         bytes.fromhex("00000003ffffff"),
         bytes.fromhex("0000"),
     ],
@@ -124,12 +137,12 @@ async def test_a_stranger_may_send_no_more_than_a_window_beyond_what_is_read_of_
     await lab.start_control()
     await lab.start()
     connection = await lab.dial()
-    streams = [await connection.open_stream() for _ in range(3)]
+    streams = [await connection.open_stream() for _ in range(4)]
     for stream in streams:
-        await stream.send_all(bytes.fromhex("0000ffff") + bytes(40_000))
+        await stream.send_all(bytes.fromhex("00007fff") + bytes(30_000))
     await trio.sleep(4)
-    acknowledged = sum(40_004 - connection.core.send_backlog(stream.id) for stream in streams)
-    assert 0 < acknowledged <= STRANGER_BYTES + 40_004
+    acknowledged = sum(30_004 - connection.core.send_backlog(stream.id) for stream in streams)
+    assert 0 < acknowledged <= STRANGER_BYTES + 30_004
     await connection.wait_closed()
 
 

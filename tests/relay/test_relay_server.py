@@ -101,6 +101,23 @@ async def test_draining_turns_away_newcomers_and_lets_streams_end(lab: Any, auto
     assert relay.status().status is Status.DISCONNECTED
 
 
+async def test_draining_lets_a_request_have_its_answer_and_its_stream(lab: Any, autojump_clock: MockClock) -> None:
+    await lab.start_control()
+    relay = await lab.start(drain_timeout=10.0)
+    source, destination = await lab.source(), await lab.destination()
+    records = await source.ask()
+    asked, _ = await destination.requested()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(relay.drain)
+        await trio.sleep(1)
+        await asked.send_payload(lab.CONNECTED)
+        assert await records.receive_payload() == lab.CONNECTED
+        await asked.stream.send_all(b"in time")
+        await asked.stream.send_eof()
+        assert await lab.receive_all(records.stream) == b"in time"
+        records.stream.close()
+
+
 async def test_a_stream_that_does_not_end_is_cut_when_draining_takes_too_long(
     lab: Any, autojump_clock: MockClock
 ) -> None:

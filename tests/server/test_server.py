@@ -25,6 +25,7 @@ from connet_trio.records.model import AddressPort, HostPort, Route
 from connet_trio.records.status import Status, to_json
 from connet_trio.relay import RelayIngressSettings, RelaySettings, open_relay
 from connet_trio.server import Server, ServerSettings, open_server, run_server
+from connet_trio.server.server import loopback_for
 from connet_trio.store import run_inline
 from connet_trio.testing.deployment import START, echo_stream, exchange, simulated_surroundings
 from connet_trio.testing.network import Link, SimulatedNetwork, open_network
@@ -137,6 +138,29 @@ async def test_the_halves_meet_on_loopback_on_a_port_of_their_own(lab: Lab, auto
             relay_ingresses=(RelayIngressSettings(address=HostPort(HOST, 2)),),
         ) as another:
             assert another.status().relay.status is Status.CONNECTED
+
+
+@pytest.mark.parametrize(
+    ("hosts", "joint"),
+    [
+        (["2001:db8::1"], "::1"),
+        (["2001:db8::1", "2001:db8::2"], "::1"),
+        (["2001:db8::1", HOST], "127.0.0.1"),
+    ],
+)
+async def test_the_halves_meet_where_an_ingress_of_the_relay_reaches(
+    lab: Lab, autojump_clock: MockClock, hosts: list[str], joint: str
+) -> None:
+    ingresses = tuple(RelayIngressSettings(address=HostPort(host, RELAY_PORT)) for host in hosts)
+    async with lab.open_server(relay_ingresses=ingresses) as server:
+        assert server.status().relay.status is Status.CONNECTED
+        assert [str(place.address) for place in server.control.relay_addresses] == [joint]
+
+
+@pytest.mark.parametrize("host", ["", "::", "0.0.0.0", "::ffff:192.0.2.1", "localhost"])
+def test_a_socket_that_reaches_both_families_joins_over_ipv4(host: str) -> None:
+    ingresses = (RelayIngressSettings(address=HostPort(host, RELAY_PORT)),)
+    assert str(loopback_for(ingresses)) == "127.0.0.1"
 
 
 async def test_no_other_relay_gets_in(lab: Lab, autojump_clock: MockClock) -> None:

@@ -41,6 +41,28 @@ async def test_a_default_is_made_once(directory: Path | None, runner: Runner | N
         assert await store.get("key") == b"first"
 
 
+async def test_a_value_that_takes_long_to_make_is_made_in_the_thread(tmp_path: Path) -> None:
+    makers: list[int] = []
+
+    def make() -> bytes:
+        makers.append(threading.get_ident())
+        return b"made"
+
+    async with open_store(tmp_path / "state") as store:
+        await store.put_made("key", make)
+        assert await store.get("key") == b"made"
+    assert makers
+    assert threading.get_ident() not in makers
+
+
+async def test_a_value_that_cannot_be_made_leaves_the_old_one(directory: Path | None, runner: Runner | None) -> None:
+    async with open_store(directory, run_sync=runner) as store:
+        await store.put("key", b"old")
+        with pytest.raises(ZeroDivisionError):
+            await store.put_made("key", lambda: bytes(1 // 0))
+        assert await store.get("key") == b"old"
+
+
 async def test_tasks_that_ask_for_a_default_at_once_get_the_same(tmp_path: Path) -> None:
     answers: list[bytes] = []
 

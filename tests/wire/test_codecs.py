@@ -129,6 +129,42 @@ def test_what_is_no_message_is_refused(reason: str) -> None:
         codec.decode(payload)
 
 
+LIMITED: list[tuple[Codec[Any], tuple[int, ...], int, str]] = [
+    (codecs.RELAY_CONTROL_AUTHENTICATE, (5,), 256, "Authenticate.addresses"),
+    (codecs.CONTROL_REQUEST, (1, 3, 3), 1024, "Peer.directs"),
+    (codecs.CONTROL_REQUEST, (1, 3, 6), 1024, "Peer.relay_ids"),
+    (codecs.CONTROL_RESPONSE, (2, 1), 100_000, "Peers.peers"),
+    (codecs.CONTROL_RESPONSE, (3, 2), 100_000, "Relays.relays"),
+    (codecs.CONTROL_RESPONSE, (3, 2, 2), 256, "Relay.addresses"),
+]
+
+
+@pytest.mark.parametrize(("codec", "numbers", "limit", "name"), LIMITED, ids=[entry[-1] for entry in LIMITED])
+def test_a_list_that_would_keep_us_busy_is_refused(
+    codec: Codec[Any], numbers: tuple[int, ...], limit: int, name: str
+) -> None:
+    def payload(count: int) -> bytes:
+        *outer, number = numbers
+        result = field(number, b"") * count
+        for around in reversed(outer):
+            result = field(around, result)
+        return result
+
+    if limit <= 1024:
+        codec.decode(payload(limit))
+    with pytest.raises(RemoteProtocolError, match=f"^{limit + 1} items in {name}, at most {limit}$"):
+        codec.decode(payload(limit + 1))
+
+
+def test_a_source_offers_at_most_sixteen_schemes() -> None:
+    for scheme in (b"\x08\x01", b"\x0a\x01\x01"):
+        assert codecs.PEER_REQUEST.decode(field(1, scheme * 16)) == Connect(
+            source_encryption=(RelayEncryption.TLS,) * 16
+        )
+        with pytest.raises(RemoteProtocolError, match=r"^17 items in Connect\.source_encryption, at most 16$"):
+            codecs.PEER_REQUEST.decode(field(1, scheme * 17))
+
+
 def test_a_refusal_names_the_message_and_its_size_but_not_its_content() -> None:
     with pytest.raises(RemoteProtocolError, match=r"^17 bytes that are no Authenticate message$") as refusal:
         codecs.CONTROL_AUTHENTICATE.decode(b"\x0a\x0cclient-token\x0a\x05a")

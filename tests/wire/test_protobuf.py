@@ -9,7 +9,7 @@ import attrs
 import pytest
 from google.protobuf import descriptor_pool
 
-from connet_trio.errors import LocalProtocolError
+from connet_trio.errors import LocalProtocolError, RemoteProtocolError
 from connet_trio.records.model import numbered
 from connet_trio.wire.converter import make_converter
 from connet_trio.wire.protobuf import MessagePool
@@ -39,6 +39,12 @@ class Drawing:
     strokes: tuple[Stroke, ...] = numbered(1000, default=())
     sizes: tuple[int, ...] = numbered(1001, default=())
     titles: tuple[str, ...] = numbered(1002, default=())
+
+
+@attrs.frozen
+class Album:
+    drawings: tuple[Drawing, ...] = numbered(1, default=(), max_items=3)
+    shades: tuple[Shade | int, ...] = numbered(2, default=(), max_items=2)
 
 
 def write(drawing: Drawing) -> bytes:
@@ -90,6 +96,28 @@ def test_a_record_in_two_messages_is_described_once() -> None:
     pool = MessagePool({})
     assert pool.decode(Stroke, b"\x08\x01") == {1: 1}
     assert pool.decode(Drawing, bytes.fromhex("1a020801 22020801")) == {3: {1: 1}, 4: {1: 1}}
+
+
+@pytest.mark.parametrize(
+    "payload",
+    ["0a00" * 3, "0a00" * 3 + "12020107", "1001 1007", "0a08 c23e00 c23e00 0a00"],
+    ids=["records", "two lists", "an unpacked list", "a list inside without a limit"],
+)
+def test_a_list_may_have_as_many_items_as_its_field_says(payload: str) -> None:
+    assert MessagePool({}).decode(Album, bytes.fromhex(payload))
+
+
+@pytest.mark.parametrize(
+    ("payload", "text"),
+    [
+        ("0a00" * 4, r"^4 items in Album\.drawings, at most 3$"),
+        ("1203010701", r"^3 items in Album\.shades, at most 2$"),
+        ("1001 12020107", r"^3 items in Album\.shades, at most 2$"),
+    ],
+)
+def test_a_list_with_more_is_refused(payload: str, text: str) -> None:
+    with pytest.raises(RemoteProtocolError, match=text):
+        MessagePool({}).decode(Album, bytes.fromhex(payload))
 
 
 REFUSALS = """
