@@ -16,7 +16,15 @@ from connet_trio.control.directory import Directory
 from connet_trio.control.identities import Identities
 from connet_trio.engine import AnnouncePace, ClientConnection, TokenTable
 from connet_trio.errors import PathLost
-from connet_trio.quic import CLIENT_TO_CONTROL, Admitted, Connection, authenticate, check_metadata, let_finish
+from connet_trio.quic import (
+    CLIENT_TO_CONTROL,
+    Admitted,
+    Connection,
+    RefusalLog,
+    authenticate,
+    check_metadata,
+    let_finish,
+)
 from connet_trio.records.control import Authenticate, Authenticated
 
 logger = logging.getLogger(__name__)
@@ -37,6 +45,7 @@ class ClientSessions:
         self._identities = identities
         self._directory = directory
         self._entropy = entropy
+        self._refusals = RefusalLog()
         self._live: dict[ClientConnection, Client] = {}
 
     def live(self) -> list[Client]:
@@ -50,7 +59,7 @@ class ClientSessions:
         def judge(request: Authenticate) -> tuple[Client, Authenticated]:
             return self._judge(connection, request)
 
-        admitted = await authenticate(connection, CLIENT_TO_CONTROL, judge)
+        admitted = await authenticate(connection, CLIENT_TO_CONTROL, judge, self._refusals)
         if admitted is None:
             return
         connection.raise_windows()

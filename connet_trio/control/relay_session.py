@@ -13,7 +13,7 @@ from connet_trio.control.identities import Identities
 from connet_trio.engine import RelayEntry, TokenTable
 from connet_trio.errors import CertificateRejected, PathLost, Refused, RemoteProtocolError
 from connet_trio.identity import new_key_pair, shared_key
-from connet_trio.quic import RELAY_TO_CONTROL, Connection, authenticate, check_metadata, let_finish
+from connet_trio.quic import RELAY_TO_CONTROL, Connection, RefusalLog, authenticate, check_metadata, let_finish
 from connet_trio.records.control_relay import Authenticate, Authenticated
 from connet_trio.records.error_code import ErrorCode
 from connet_trio.records.model import HostPort
@@ -54,6 +54,7 @@ class RelaySessions:
         self._identities = identities
         self._directory = directory
         self._entropy = entropy
+        self._refusals = RefusalLog()
 
     async def serve(self, connection: Connection) -> None:
         """Serve one connection to its end."""
@@ -61,7 +62,7 @@ class RelaySessions:
         def judge(request: Authenticate) -> tuple[JoinedRelay, Authenticated]:
             return self._judge(connection, request)
 
-        admitted = await authenticate(connection, RELAY_TO_CONTROL, judge)
+        admitted = await authenticate(connection, RELAY_TO_CONTROL, judge, self._refusals)
         if admitted is None:
             return
         connection.raise_windows()

@@ -159,7 +159,7 @@ async def authenticate(
     connection: Connection,
     exchange: Exchange[Q, A],
     judge: Callable[[Q], tuple[W, A]],
-    refusals: RefusalLog | None = None,
+    refusals: RefusalLog,
 ) -> Admitted[W] | None:
     """Let the other side say who it is; None after it was refused, told why, and its connection closed.
 
@@ -170,7 +170,6 @@ async def authenticate(
     Raises:
       PathLost, Refused: the other side ended the connection meanwhile.
     """
-    refusals = refusals or RefusalLog()
     version = wire_version(exchange.kind, connection.alpn)
     records: RecordStream | None = None
     try:

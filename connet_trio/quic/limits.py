@@ -24,7 +24,8 @@ RESET_TOKEN_BYTES = 16
 SMALLEST_RESET_BYTES = 21
 """RFC 9000 section 10.3: anything shorter is no stateless reset."""
 RESET_BYTES = 42
-"""Size of a stateless reset we send, as the original's; only in answer to something longer."""
+"""Size of a stateless reset we send, as the original's; shorter in answer to what is no longer itself, which the
+original leaves unanswered: acknowledgements and probes of a client, the first thing a restarted server hears."""
 
 
 @attrs.frozen(kw_only=True)

@@ -10,7 +10,6 @@ from connet_trio.quic.connection import Connection
 from connet_trio.quic.limits import (
     CONNECTION_ID_BYTES,
     MAX_DATAGRAM_BYTES,
-    RESET_BYTES,
     RESET_TOKEN_BYTES,
     SMALLEST_RESET_BYTES,
 )
@@ -132,6 +131,6 @@ class RoutingTable:
             connection = self._by_token.get(data[-RESET_TOKEN_BYTES:])
             if connection is not None:
                 return ForReset(connection)
-        if data[0] & FIXED_BIT and len(data) > RESET_BYTES:
+        if data[0] & FIXED_BIT and len(data) > SMALLEST_RESET_BYTES:
             return Forgotten(data[1 : 1 + CONNECTION_ID_BYTES])
         return NOISE

@@ -222,7 +222,7 @@ class Transport:
             case FirstInitial(destination_id):
                 return self._begin_handshake(destination_id, datagram, now)
             case Forgotten(destination_id):
-                self._answer_forgotten(destination_id, path, now)
+                self._answer_forgotten(destination_id, len(data), path, now)
             case Noise():
                 pass
             case other:
@@ -291,14 +291,15 @@ class Transport:
         self._handshakes.pop(connection, None)
         self._unproved.pop(connection, None)
 
-    def _answer_forgotten(self, destination_id: bytes, path: NetworkPath, now: float) -> None:
+    def _answer_forgotten(self, destination_id: bytes, trigger_bytes: int, path: NetworkPath, now: float) -> None:
         if self._reset_key is None:
             return
         if now - self._resets_since >= 1:
             self._resets_left, self._resets_since = RESETS_PER_SECOND, now
         if self._resets_left:
             self._resets_left -= 1
-            noise = bytearray(self._entropy(RESET_BYTES - RESET_TOKEN_BYTES))
+            size = min(RESET_BYTES, trigger_bytes - 1)  # two that have forgotten each other must come to an end
+            noise = bytearray(self._entropy(size - RESET_TOKEN_BYTES))
             noise[0] = noise[0] & 0x3F | 0x40  # looks like any short-header packet
             self._socket.send_batch([(bytes(noise) + reset_token(self._reset_key, destination_id), path)])
 

@@ -119,7 +119,7 @@ async def refuse_by_hand(meeting: Meeting, error: Error) -> None:
 
 
 async def run_authenticate(meeting: Meeting, judge: Judge, results: list[Admitted[Any] | None]) -> None:
-    results.append(await authenticate(meeting.accepted, meeting.exchange, judge))
+    results.append(await authenticate(meeting.accepted, meeting.exchange, judge, RefusalLog()))
 
 
 # --- it goes well
@@ -333,7 +333,7 @@ async def test_saying_it_byte_by_byte_earns_no_more_time(meeting: Meeting, nurse
 
     nursery.start_soon(trickle)
     began = trio.current_time()
-    assert await authenticate(meeting.accepted, meeting.exchange, admitting) is None
+    assert await authenticate(meeting.accepted, meeting.exchange, admitting, RefusalLog()) is None
     assert trio.current_time() - began == pytest.approx(AUTHENTICATION_SECONDS)
     nursery.cancel_scope.cancel()
 
@@ -388,7 +388,7 @@ async def test_nonsense_of_a_dialer_is_answered_with_code_100(
     if nonsense in ("an end", "half a record"):
         await stream.send_eof()
     with trio.fail_after(1):
-        assert await authenticate(meeting.accepted, meeting.exchange, admitting) is None
+        assert await authenticate(meeting.accepted, meeting.exchange, admitting, RefusalLog()) is None
         lost = await meeting.dialled.wait_closed()
     assert (lost.code, lost.reason) == (100, "Error while authenticating")
     assert "unreadable request" in caplog.text
@@ -438,7 +438,7 @@ async def test_a_dialer_that_leaves_is_no_refusal_of_ours(
     nursery.start_soon(leave)
     expected = PathLost if not opened else error  # without a stream there is nothing to explain
     with pytest.raises(expected, match="leaving"):
-        await authenticate(meeting.accepted, meeting.exchange, admitting)
+        await authenticate(meeting.accepted, meeting.exchange, admitting, RefusalLog())
     assert caplog.records == []
 
 
@@ -449,7 +449,7 @@ async def test_a_dialer_that_gives_its_stream_up_has_not_authenticated(
     await stream.send_all(b"\x00")
     await trio.sleep(1)
     stream.reset(3)
-    assert await authenticate(meeting.accepted, meeting.exchange, admitting) is None
+    assert await authenticate(meeting.accepted, meeting.exchange, admitting, RefusalLog()) is None
     lost = await meeting.dialled.wait_closed()
     assert (lost.code, lost.reason) == NOT_AUTHENTICATED
     assert "code 3" in caplog.text
@@ -460,7 +460,7 @@ async def test_a_dialer_that_does_not_want_the_answer_has_not_authenticated(meet
     await records.send(meeting.exchange.request, REQUEST)
     records.stream.stop(3)
     await trio.sleep(1)
-    assert await authenticate(meeting.accepted, meeting.exchange, admitting) is None
+    assert await authenticate(meeting.accepted, meeting.exchange, admitting, RefusalLog()) is None
     lost = await meeting.dialled.wait_closed()
     assert (lost.code, lost.reason) == NOT_AUTHENTICATED
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connet_trio.quic import Connection
-from connet_trio.quic.limits import RESET_BYTES, SMALLEST_RESET_BYTES
+from connet_trio.quic.limits import SMALLEST_RESET_BYTES
 from connet_trio.quic.routing import FirstInitial, ForConnection, Forgotten, ForReset, Noise, RoutingTable
 
 ID, OTHER_ID, ORIGINAL_ID = b"ourid-01", b"ourid-02", b"chosen-by-the-dialer"
@@ -138,8 +138,8 @@ def test_other_long_headers_are_noise(packet: bytes) -> None:
 
 def test_short_headers_nobody_knows_are_worth_an_answer_only_if_the_answer_is_shorter() -> None:
     table = RoutingTable()
-    assert table.find(short_header(size=RESET_BYTES + 1)) == Forgotten(OTHER_ID)
-    assert table.find(short_header(size=RESET_BYTES)) == Noise()
+    assert table.find(short_header(size=SMALLEST_RESET_BYTES + 1)) == Forgotten(OTHER_ID)
+    assert table.find(short_header(size=SMALLEST_RESET_BYTES)) == Noise()
     assert table.find(b"\x41") == Noise()
     assert table.find(b"\x00" + bytes(100)) == Noise()  # NAT-PMP: both top bits clear
 
