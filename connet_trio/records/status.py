@@ -226,9 +226,9 @@ class RelayStatus:
     bytes_forwarded: int = keyed("bytes-forwarded", default=0)
     """Payload carried in both directions since the start."""
     streams: int = 0
-    """Streams being forwarded now."""
+    """Streams of sources being served now, those that still wait for a destination included."""
     streams_total: int = keyed("streams-total", default=0)
-    """Streams forwarded since the start."""
+    """Streams of sources served since the start."""
     last_error: str = keyed("last-error", default="")
     """The latest trouble with control, for people, without secrets; empty when there was none."""
     handler_errors: int = keyed("handler-errors", default=0)
