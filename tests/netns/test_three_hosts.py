@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,7 +17,9 @@ from connet_trio.testing.processes import CONNET_TRIO, ServiceProcess, open_proc
 
 pytestmark = [
     pytest.mark.needs_netns,
-    pytest.mark.skipif(not namespaces_permitted(), reason="network namespaces need root and iproute2"),
+    pytest.mark.skipif(
+        not namespaces_permitted() or shutil.which("curl") is None, reason="needs root, iproute2 and curl"
+    ),
 ]
 
 SERVER, DESTINATION, SOURCE = "10.77.3.1", "10.77.3.2", "10.77.3.3"
