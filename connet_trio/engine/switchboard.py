@@ -63,10 +63,6 @@ class Switchboard(Generic[C]):
         if not group:
             del self._groups[key]
 
-    def has_destinations(self, endpoint: str) -> bool:
-        """Whether a source of `endpoint` has somebody to reach."""
-        return (endpoint, Role.DESTINATION) in self._groups
-
     def destinations(self, endpoint: str, rtt_of: Callable[[C], float]) -> list[Registration[C]]:
         """The destinations of `endpoint` in the order to try them: ascending smoothed round-trip time.
 

@@ -1,6 +1,5 @@
 """The status page over HTTP (protocol section 13): whatever is asked, the answer is the same JSON."""
 
-import errno
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +7,7 @@ from typing import Any
 
 import trio
 
-from connet_trio.errors import BindFailed
+from connet_trio.forward import open_tcp_listeners
 from connet_trio.http import Request, Response, serve_http
 from connet_trio.records.model import HostPort
 
@@ -43,7 +42,7 @@ async def serve_status(
     Raises:
       BindFailed: the address cannot be listened on.
     """
-    listeners: Listeners = await _listen(where) if isinstance(where, HostPort) else [where]
+    listeners: Listeners = await open_tcp_listeners(where) if isinstance(where, HostPort) else [where]
     page = _StatusPage(snapshot, count_error)
     task_status.started(listeners)
     await trio.serve_listeners(page.serve_connection, list(listeners))
@@ -73,16 +72,3 @@ class _StatusPage:
     async def _answer(self, _: Request) -> Response:
         body = json.dumps(self._snapshot(), indent=2).encode("ascii") + b"\n"
         return Response(headers=((b"content-type", b"application/json"),), body=body)
-
-
-async def _listen(address: HostPort) -> Listeners:
-    try:
-        return await trio.open_tcp_listeners(address.port, host=address.host or None)
-    except (OSError, UnicodeError) as exc:  # the latter for a host that cannot be a name
-        reason = (isinstance(exc, OSError) and exc.strerror) or str(exc)
-        in_use = isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE
-        raise BindFailed(f"cannot listen on TCP {address}: {_uncapitalized(reason)}", in_use=in_use) from exc
-
-
-def _uncapitalized(text: str) -> str:
-    return text[:1].lower() + text[1:]
