@@ -2,6 +2,14 @@
 
 from connet_trio.engine.admission import NetworkRule, Restriction, TokenGrant, TokenTable, parse_networks
 from connet_trio.engine.announce_pace import AnnouncePace
+from connet_trio.engine.candidates import (
+    Candidate,
+    InterfaceAddress,
+    announced_addresses,
+    dial_order,
+    host_addresses,
+    network_addresses,
+)
 from connet_trio.engine.paths import (
     ConnectedVia,
     NoCommonRelay,
@@ -19,8 +27,10 @@ from connet_trio.engine.switchboard import Registration, Switchboard, destinatio
 __all__ = [
     "AnnouncePace",
     "Announcement",
+    "Candidate",
     "ClientConnection",
     "ConnectedVia",
+    "InterfaceAddress",
     "NetworkRule",
     "NoCommonRelay",
     "NoRelayUp",
@@ -38,7 +48,11 @@ __all__ = [
     "Switchboard",
     "TokenGrant",
     "TokenTable",
+    "announced_addresses",
     "destination_not_found",
     "dial_failed_error",
+    "dial_order",
+    "host_addresses",
+    "network_addresses",
     "parse_networks",
 ]

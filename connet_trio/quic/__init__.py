@@ -12,7 +12,8 @@ from connet_trio.quic.authentication import (
     let_finish,
 )
 from connet_trio.quic.connection import Connection
-from connet_trio.quic.dialing import dial_first
+from connet_trio.quic.dial_failures import NoAnswer
+from connet_trio.quic.dialing import dial_first, dial_race
 from connet_trio.quic.handshake import Answer, ClientTrust, Dialing, Listening, any_client
 from connet_trio.quic.limits import UNAUTHENTICATED_WINDOWS, WINDOWS, Windows
 from connet_trio.quic.network_path import Datagram, DatagramSocket, NetworkPath
@@ -40,6 +41,7 @@ __all__ = [
     "Faults",
     "Listening",
     "NetworkPath",
+    "NoAnswer",
     "RecordStream",
     "RefusalLog",
     "Stream",
@@ -50,6 +52,7 @@ __all__ = [
     "authenticate",
     "check_metadata",
     "dial_first",
+    "dial_race",
     "introduce",
     "let_finish",
     "load_system_roots",

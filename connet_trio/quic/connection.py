@@ -13,16 +13,15 @@ import trio
 from aioquic.quic import events
 
 from connet_trio.errors import PathLost
-from connet_trio.quic.core import STATELESS_RESET_REASON, Core
-from connet_trio.quic.limits import KEEPALIVE_SECONDS, STREAMS_ALLOWED, WINDOWS, Windows
+from connet_trio.quic.core import Core
+from connet_trio.quic.ending import path_lost
+from connet_trio.quic.limits import STREAMS_ALLOWED, WINDOWS, Windows
+from connet_trio.quic.liveness import Liveness
 from connet_trio.quic.network_path import Datagram
 from connet_trio.quic.stream import SEND_LOW_BYTES, Stream
 from connet_trio.records.model import AddressPort
-from connet_trio.records.text import printable
 
 logger = logging.getLogger(__name__)
-
-IDLE_REASON = "Idle timeout"  # aioquic's own words
 
 
 class Router(Protocol):
@@ -54,13 +53,14 @@ class Connection:
         self.blocked: dict[int, Stream] = {}
         self.delivering: dict[int, Stream] = {}
         self._router = router
-        self._streams: dict[int, Stream] = {}
+        self._liveness = Liveness(now)
+        self._streams: dict[int, Stream] = {}  # those the engine still has
+        self._open: dict[int, Stream] = {}  # those the application is not done with
+        self._idle: trio.Event | None = None
         self._accepted, self._to_accept = trio.open_memory_channel[Stream](STREAMS_ALLOWED)
         self._credit = trio.Event()
         self._established = trio.Event()
         self._closed = trio.Event()
-        self._last_heard = now
-        self._pinged = False
         self.bytes_received = 0
         self.bytes_sent = 0
 
@@ -87,6 +87,25 @@ class Connection:
         """Round trip time in seconds."""
         return self.core.smoothed_rtt
 
+    @property
+    def server_name(self) -> str | None:
+        """At a listener, the name (SNI) the dialer asked for, in lower case; None if none, and at a dialer."""
+        name = self.core.asked_name
+        return None if name is None else name.lower()
+
+    @property
+    def last_heard(self) -> float:
+        """When the peer was last heard (trio's clock), forged and misdirected datagrams apart; at first, the begin."""
+        return self._liveness.last_heard
+
+    @property
+    def stream_count(self) -> int:
+        """Streams that are not over: not ended both ways and read to their end, or sent but not yet acknowledged."""
+        if self.lost is not None:
+            return 0
+        lingering = (stream_id for stream_id in self._streams if stream_id not in self._open)
+        return len(self._open) + sum(not self.core.is_delivered(stream_id) for stream_id in lingering)
+
     async def open_stream(self) -> Stream:
         """A new stream, once the peer allows one more. The peer learns of it with its first byte.
 
@@ -98,8 +117,7 @@ class Connection:
             self._raise_if_lost()
             stream_id = self.core.open_stream_id()
             if stream_id is not None:
-                stream = self._streams[stream_id] = Stream(self, stream_id)
-                return stream
+                return self._add_stream(stream_id)
             await self._credit.wait()
 
     async def accept_stream(self) -> Stream:
@@ -118,6 +136,34 @@ class Connection:
         """Grant full credit to a peer that has authenticated."""
         self.core.raise_windows(windows)
         self._router.mark(self)
+
+    def set_keepalive(self, seconds: float) -> None:
+        """Ask for a sign of life after `seconds` of silence, instead of the usual 10."""
+        self._liveness.keepalive_seconds = seconds
+        self._router.mark(self)
+
+    def probe(self) -> None:
+        """Ask for a sign of life now, whatever was heard; does nothing on a connection that is not established."""
+        if self.is_established:
+            self._liveness.note_asked()
+            self.core.probe()
+            self._router.mark(self)
+
+    async def wait_silent(self, seconds: float) -> None:
+        """Wait until nothing has been heard for `seconds`, or the connection is over."""
+        await self._liveness.wait_silent(seconds)
+
+    async def wait_heard(self) -> None:
+        """Wait until something is heard from now on, or the connection is over."""
+        await self._liveness.wait_heard()
+
+    async def wait_idle(self) -> None:
+        """Wait until there is no stream that is not over (`stream_count`), or the connection is."""
+        await trio.lowlevel.checkpoint()
+        while self.stream_count:
+            if self._idle is None:
+                self._idle = trio.Event()
+            await self._idle.wait()
 
     def close(self, code: int, reason: str) -> None:
         """End the connection, telling the peer an application code and a text."""
@@ -141,6 +187,11 @@ class Connection:
     @property
     def is_closed(self) -> bool:
         return self.lost is not None
+
+    @property
+    def is_established(self) -> bool:
+        """Whether the handshake is done on this side, and the connection not over."""
+        return self.lost is None and self.core.handshake_complete
 
     async def wait_handshake(self) -> None:
         """Wait until the handshake is over, well (`lost` is None) or badly."""
@@ -174,19 +225,28 @@ class Connection:
         if self.lost is None and self.core.consume(stream_id, count):
             self._router.mark(self)
 
+    def end_stream(self, stream_id: int) -> None:
+        """The application is done with a stream; what it sent may still be under way."""
+        if self._open.pop(stream_id, None) is not None:
+            self._tell_idle()
+
     # --- for the transport
 
     def receive_batch(self, datagrams: Sequence[Datagram], now: float) -> None:
         """Feed datagrams; a defect of the engine ends this connection alone."""
-        self._last_heard, self._pinged = now, False
-        self._guarded(lambda: self.core.receive_batch(datagrams, now))
+
+        def feed() -> None:
+            if self.core.receive_batch(datagrams, now):
+                self._liveness.note_heard(now)
+
+        self._guarded(feed)
         self.process_events()
 
     def fire_timers(self, now: float) -> None:
         """Run timers that are due, the keepalive's among them."""
         self._guarded(lambda: self.core.fire_timers(now))
         if now >= self._keepalive_at():
-            self._pinged = True
+            self._liveness.note_asked()
             self.core.ping()
         self.process_events()
 
@@ -226,7 +286,7 @@ class Connection:
         while (event := self.core.next_event()) is not None:
             self._handle_event(event)
         if self.lost is None and self.core.ending is not None:
-            self._end(_loss(self.core.ending, by_peer=self.core.ended_by_peer, dialled=self.dialled))
+            self._end(path_lost(self.core.ending, by_peer=self.core.ended_by_peer, dialled=self.dialled))
         if self.blocked or self.delivering:
             self._wake_senders()
         if self.core.stream_credit_changed:
@@ -235,12 +295,12 @@ class Connection:
             self._credit = trio.Event()
         if self.core.reset_tokens_changed:
             self._router.route_resets(self.core.reset_tokens(), self)
+        self._tell_idle()
 
     def _keepalive_at(self) -> float:
-        if self.lost is not None or self._pinged or not self.core.handshake_complete:
+        if not self.is_established:
             return math.inf
-        interval = min(KEEPALIVE_SECONDS, self.core.idle_timeout / 2)
-        return self._last_heard + max(interval, 1.5 * self.core.probe_timeout)
+        return self._liveness.ask_at(idle_timeout=self.core.idle_timeout, probe_timeout=self.core.probe_timeout)
 
     def _guarded(self, step: Callable[[], None]) -> None:
         try:
@@ -276,13 +336,22 @@ class Connection:
     def _stream(self, stream_id: int) -> Stream:
         stream = self._streams.get(stream_id)
         if stream is None:
-            stream = self._streams[stream_id] = Stream(self, stream_id)
+            stream = self._add_stream(stream_id)
             try:
                 self._accepted.send_nowait(stream)
             except trio.WouldBlock:
                 # only a peer that ends streams before anybody accepted them gets past its stream credit
                 stream.abort()
         return stream
+
+    def _add_stream(self, stream_id: int) -> Stream:
+        stream = self._streams[stream_id] = self._open[stream_id] = Stream(self, stream_id)
+        return stream
+
+    def _tell_idle(self) -> None:
+        if self._idle is not None and not self.stream_count:
+            self._idle.set()
+            self._idle = None
 
     def _wake_senders(self) -> None:
         for stream in [s for s in self.blocked.values() if self.core.send_backlog(s.id) <= SEND_LOW_BYTES]:
@@ -302,37 +371,12 @@ class Connection:
         self.lost = lost
         for stream in self._streams.values():
             stream.handle_lost()
+        self._open.clear()
         self.blocked.clear()
         self.delivering.clear()
+        self._liveness.note_closed()
+        self._tell_idle()
         self._accepted.close()
         self._established.set()
         self._credit.set()
         self._closed.set()
-
-
-ALERTS = {
-    0x02: "refuses connections from this address, or has no room",
-    0x12A: "does not accept our certificate",
-    0x130: "does not expect our certificate",
-    0x150: "does not know the server name we asked for",
-    0x174: "wants a client certificate",
-    0x178: "speaks none of the protocols we offer (connet 0.12 or older, or another port of it?)",
-}
-"""What a peer's QUIC error means to us (section 2.3 and RFC 8446 section 6, alerts from 0x100 on)."""
-
-
-def _loss(event: events.ConnectionTerminated, *, by_peer: bool, dialled: bool) -> PathLost:
-    reason = printable(event.reason_phrase)
-    if event.frame_type is None and by_peer:
-        text = f"closed by the peer: {reason} ({event.error_code})"
-        return PathLost(text, code=event.error_code, reason=reason)
-    if not by_peer and event.reason_phrase == STATELESS_RESET_REASON:
-        return PathLost("the peer has restarted and forgotten the connection (stateless reset)")
-    if not by_peer and event.reason_phrase == IDLE_REASON:
-        return PathLost("no sign of life from the peer")
-    if by_peer and event.error_code in ALERTS:
-        who = "the listener" if dialled else "the dialer"
-        return PathLost(f"{who} {ALERTS[event.error_code]}", quic_error=event.error_code)
-    side = "the peer" if by_peer else "this side"
-    text = f"{side} ended the connection: {reason or 'no reason given'} (QUIC error {event.error_code:#x})"
-    return PathLost(text, quic_error=event.error_code)

@@ -157,6 +157,8 @@ class Core(QuicConnection):
         self._next_key_update = KEY_UPDATE_PACKETS
         self._close_datagrams: list[Datagram] = []
         self._closing_heard, self._repeat_close_at = 0, 1
+        self.asked_name: str | None = None
+        """At a listener, the server name of the ClientHello."""
         self.rejection: CertificateRejected | None = None
         """Why we refused the other side's certificate."""
         self.reset_tokens_changed = False
@@ -180,6 +182,7 @@ class Core(QuicConnection):
     def choose_answer(self, server_name: str | None) -> Answer:
         """Pick certificate, protocols and trust for a ClientHello."""
         assert self._listening is not None
+        self.asked_name = server_name
         if self._refused:
             raise QuicConnectionError(QuicErrorCode.CONNECTION_REFUSED, QuicFrameType.CRYPTO, "connection refused")
         self._answer = self._listening.choose(server_name)
@@ -264,14 +267,22 @@ class Core(QuicConnection):
 
     # --- datagrams
 
-    def receive_batch(self, datagrams: Iterable[Datagram], now: float) -> None:
-        """Take datagrams addressed to this connection."""
+    def receive_batch(self, datagrams: Iterable[Datagram], now: float) -> bool:
+        """Take datagrams addressed to this connection; returns whether any of them was a sign of life.
+
+        That is one with a new packet that the peer has sealed, from where it may send. Others go no further.
+        """
+        # aioquic clears this with each such packet, and looks at it only when it sends
+        sent, self._ack_eliciting_sent_since_receipt = self._ack_eliciting_sent_since_receipt, True
         for data, path in datagrams:
             if self._close_pending:
-                return  # what comes between our close and its departure is for nobody
+                break  # what comes between our close and its departure is for nobody
             self.receive_datagram(data, self._known_path(path), now)
             if self._state is QuicConnectionState.CLOSING:
                 self._closing_heard += 1
+        heard = not self._ack_eliciting_sent_since_receipt
+        self._ack_eliciting_sent_since_receipt = sent and not heard
+        return heard
 
     @property
     def current_path(self) -> NetworkPath | None:
@@ -383,6 +394,11 @@ class Core(QuicConnection):
     def ping(self) -> None:
         """Ask for a sign of life; answered by a PingAcknowledged event."""
         self.send_ping(0)
+
+    def probe(self) -> None:
+        """As `ping`, even where the congestion window is full of what nobody has acknowledged."""
+        self.ping()
+        self._send_probe()
 
     def _write_ping_frame(self, builder: Any, uids: Any = (), comment: str = "") -> None:
         super()._write_ping_frame(builder, uids, comment)

@@ -36,6 +36,8 @@ def engine_configuration(dialing: Dialing | None, windows: Windows) -> QuicConfi
         configuration.certificate = configuration.private_key = "chosen by server name"
         return configuration
     configuration.server_name = dialing.server_name
+    if dialing.initial_rtt_seconds is not None:
+        configuration.initial_rtt = dialing.initial_rtt_seconds
     if dialing.credential is not None:
         leaf, *rest = map(x509.load_der_x509_certificate, dialing.credential.chain)
         configuration.certificate, configuration.certificate_chain = leaf, rest

@@ -28,6 +28,9 @@ class Dialing:
     credential: Credential | None = None
     """Shown if the listener asks."""
     handshake_idle_seconds: float = HANDSHAKE_IDLE_SECONDS
+    initial_rtt_seconds: float | None = None
+    """Round trip assumed until one is measured; None takes aioquic's 0.1. A first Initial that was lost, as at a NAT
+    that waits for the other side's, is repeated after twice that, and each time twice as long after."""
     windows: Windows = WINDOWS
 
 

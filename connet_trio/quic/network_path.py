@@ -43,8 +43,11 @@ class DatagramSocket(Protocol):
     def send_batch(self, datagrams: Sequence[Datagram]) -> None:
         """Send what the network takes; the rest is lost, as datagrams are."""
 
-    def path_to(self, remote: AddressPort) -> NetworkPath:
-        """The path on which this socket reaches `remote`.
+    def path_to(self, remote: AddressPort, *, zone: int = 0) -> NetworkPath:
+        """The path on which this socket reaches `remote`, answers included: theirs compare equal.
+
+        Args:
+          zone: the interface, by number, of a link-local IPv6 address; of any other address it means nothing.
 
         Raises:
           DialFailed: the socket has no such address family (IPv6 asked of an IPv4 socket).

@@ -104,8 +104,11 @@ class PlainSocket:
         for data, path in datagrams:
             self._send_one(data, path)
 
-    def path_to(self, remote: AddressPort) -> NetworkPath:
+    def path_to(self, remote: AddressPort, *, zone: int = 0) -> NetworkPath:
         """The path on which this socket reaches `remote`, from whichever local address the kernel chooses.
+
+        Args:
+          zone: the interface, by number, of a link-local IPv6 address.
 
         Raises:
           DialFailed: the socket has no such address family.
@@ -120,7 +123,8 @@ class PlainSocket:
         if not self._reaches_ipv6:
             raise DialFailed(f"cannot reach {remote}: the UDP socket on {self.local_address} has no IPv6")
         # as the kernel writes it when the answer comes, which `str` does not always
-        return self._remember((socket.inet_ntop(socket.AF_INET6, host.packed), port, 0, 0), None)
+        written = socket.inet_ntop(socket.AF_INET6, host.packed)
+        return self._remember((written, port, 0, zone if host.is_link_local else 0), None)
 
     def close(self) -> None:
         """Give the port back, and let a waiter return. Idempotent."""

@@ -123,6 +123,7 @@ class Stream(AbortableStream):
             self._send_state = SendState.FINISHED
             self.connection.write(self.id, b"", fin=True)
             self._wake_sender()
+            self._tell_over()
 
     def reset(self, code: int = 0) -> None:
         """Abandon sending with RESET_STREAM; what the peer has not acknowledged may never arrive.
@@ -133,6 +134,7 @@ class Stream(AbortableStream):
             self._send_state = SendState.RESET
             self.connection.reset_stream(self.id, code)
             self._wake_sender()
+            self._tell_over()
 
     async def wait_delivered(self) -> None:
         """Wait until the peer has acknowledged everything, the FIN included; call after `send_eof` or `finish`."""
@@ -204,6 +206,7 @@ class Stream(AbortableStream):
             self._chunks.clear()
             self.connection.stop_stream(self.id, code)
             self._readable.set()
+            self._tell_over()
 
     async def wait_reset(self) -> int:
         """Wait until the peer has reset this stream, or is gone without having ended it; returns the peer's code."""
@@ -242,6 +245,7 @@ class Stream(AbortableStream):
         data = first if isinstance(first, bytes) else b"".join(taken)
         if data:
             self.connection.consume(self.id, len(data))
+            self._tell_over()
         return data
 
     # --- ending
@@ -263,6 +267,12 @@ class Stream(AbortableStream):
         self.reset(code)
         self.stop(code)
 
+    def _tell_over(self) -> None:
+        # an end that has arrived counts as read with all before it: few readers fetch the last b""
+        ended = self._fin_received and not self._chunks
+        if self._send_state is not SendState.OPEN and (ended or self._receive_state is not ReceiveState.OPEN):
+            self.connection.end_stream(self.id)
+
     # --- told by the connection
 
     def handle_data(self, data: bytes, *, fin: bool) -> bool:
@@ -273,6 +283,7 @@ class Stream(AbortableStream):
             self._chunks.append(data)
         self._fin_received = self._fin_received or fin
         self._readable.set()
+        self._tell_over()
         return True
 
     def handle_reset(self, code: int) -> None:
@@ -281,6 +292,7 @@ class Stream(AbortableStream):
             self._receive_state, self._reset_code = ReceiveState.RESET_BY_PEER, code
             self._chunks.clear()
             self._readable.set()
+            self._tell_over()
         self._broken_off.set()
 
     def handle_stop(self, code: int) -> None:
@@ -288,6 +300,7 @@ class Stream(AbortableStream):
         if self._send_state in (SendState.OPEN, SendState.FINISHED):
             self._send_state = SendState.STOPPED_BY_PEER
             self._wake_sender()
+            self._tell_over()
         self._stop_code = code
         self._stopped.set()
 

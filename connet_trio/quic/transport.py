@@ -15,9 +15,12 @@ from typing import assert_never
 import trio
 
 from connet_trio.concurrency import outlasting, single_error
+from connet_trio.engine import Candidate
 from connet_trio.errors import DialFailed
 from connet_trio.quic.connection import Connection
 from connet_trio.quic.core import Core, reset_token
+from connet_trio.quic.dial_failures import NoAnswer
+from connet_trio.quic.ending import UNHEARD_REASON
 from connet_trio.quic.handshake import Dialing, Listening
 from connet_trio.quic.limits import ACCEPT_QUEUE, HANDSHAKE_IDLE_SECONDS, RESET_BYTES, RESET_TOKEN_BYTES
 from connet_trio.quic.network_path import Datagram, DatagramSocket, NetworkPath
@@ -105,16 +108,20 @@ class Transport:
         """Every connection not yet over, closing ones included."""
         return tuple(self._table)
 
-    async def dial(self, remote: AddressPort, dialing: Dialing) -> Connection:
+    async def dial(self, remote: AddressPort, dialing: Dialing, *, zone: int = 0) -> Connection:
         """Make a connection; returns when the handshake is complete on this side.
 
         The listener may still refuse our certificate: only an answer on a stream proves that it did not.
 
+        Args:
+          zone: the interface, by number, of a link-local IPv6 address.
+
         Raises:
-          DialFailed: nobody answered within twice the idle time, or the handshake failed; the text says where and why.
+          NoAnswer: nobody answered within twice the idle time.
+          DialFailed: the handshake failed, or the socket has no such address family. Both say where and why.
         """
         core = Core(dialing=dialing, reset_key=self._reset_key, wall_now=self._wall_clock())
-        path = self._socket.path_to(remote)
+        path = self._socket.path_to(remote, zone=zone)
         connection = Connection(core, self, remote_address=path.remote_address, now=trio.current_time())
         core.connect(path, now=trio.current_time())
         self.route(core.host_cid, connection)
@@ -126,15 +133,27 @@ class Transport:
         except BaseException:
             connection.close(0, "dial cancelled")
             raise
-        if connection.lost is None and core.handshake_complete:
+        if connection.is_established:
             return connection
-        failure = _dial_failure(connection, trio.current_time() - began)
+        failure = _dial_failure(connection, Candidate(remote, zone), trio.current_time() - began)
         connection.close(0, "handshake timeout")
-        raise DialFailed(f"{remote}: {failure}") from core.rejection
+        raise failure from core.rejection
 
     async def accept(self) -> Connection:
         """The next connection whose handshake is complete, the dialer's certificate judged."""
         return await self._to_accept.receive()
+
+    async def check_alive(self, seconds: float) -> None:
+        """Ask every connection for a sign of life, and abandon those that give none within `seconds`.
+
+        For when a machine wakes up, or its network has changed: timers know nothing of the time it slept. Returns when
+        each has answered or is over; handshakes under way are left alone.
+        """
+        async with trio.open_nursery() as nursery:
+            for connection in self.connections:
+                if connection.is_established:
+                    # begins a tick later, when `run` has read what came before: that is no answer
+                    nursery.start_soon(self._check_alive, connection, seconds)
 
     # --- Router, for connections
 
@@ -311,16 +330,24 @@ class Transport:
             connection.close(code, reason)
         self._turn([], trio.current_time() + TIMER_SLACK)
 
+    async def _check_alive(self, connection: Connection, seconds: float) -> None:
+        connection.probe()
+        with trio.move_on_after(seconds):
+            await connection.wait_heard()
+            return
+        connection.abandon(UNHEARD_REASON)
+        self.mark(connection)
+
     def _forget(self, connection: Connection) -> None:
         self._table.forget(connection)
         self._timers.disarm(connection)
         self._end_handshake(connection)
 
 
-def _dial_failure(connection: Connection, seconds: float) -> str:
+def _dial_failure(connection: Connection, place: Candidate, seconds: float) -> DialFailed:
     if connection.core.rejection is not None:
-        return str(connection.core.rejection)
+        return DialFailed(f"{place}: {connection.core.rejection}")
     lost = connection.lost
     if lost is None or (lost.code is None and lost.quic_error is None):
-        return f"no answer within {seconds:.0f} s (is something listening there, and is UDP open on the way?)"
-    return str(lost)
+        return NoAnswer(place, seconds)
+    return DialFailed(f"{place}: {lost}")

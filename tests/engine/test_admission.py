@@ -189,7 +189,7 @@ def test_a_name_nobody_may_have_is_refused_with_the_code_of_its_stream(fallback:
     granted.check_endpoint(longest, Role.SOURCE, fallback)
     assert refusal(lambda: granted.check_endpoint(longest + "x", Role.SOURCE, fallback)) == (
         fallback,
-        "endpoint name of 1025 bytes, at most 1024",
+        "endpoint name of 1001 bytes, at most 1000",
     )
 
 

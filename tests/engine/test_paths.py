@@ -188,3 +188,90 @@ def test_a_peer_that_is_no_longer_listed_has_no_state() -> None:
 
 def test_only_a_relay_is_not_direct() -> None:
     assert [kind for kind in PathKind if kind.is_direct] == [PathKind.INCOMING, PathKind.OUTGOING]
+
+
+OUT = Path(PathKind.OUTGOING, "laptop")
+IN = Path(PathKind.INCOMING, "laptop")
+
+
+def test_direct_paths_come_before_relays_however_slow_they_are() -> None:
+    paths = paths_up(peer("laptop", "eu1"))
+    paths.handle_direct_up(OUT)
+    paths.handle_direct_up(IN)
+    rtts = {**RTTS, OUT: 0.500, IN: 0.400}
+    assert paths.candidates(rtts.__getitem__, 0.0) == [IN, OUT, EU1]
+    assert paths.peer_states(rtts.__getitem__, 0.0) == {"laptop": ConnectedVia(IN)}
+
+
+def test_a_direct_path_that_does_not_answer_comes_after_the_relay_until_the_probe() -> None:
+    paths = paths_up(peer("laptop", "eu1"))
+    paths.handle_direct_up(OUT)
+    rtts = {**RTTS, OUT: 0.001}
+    paths.handle_no_answer(OUT, 100.0)
+    assert paths.candidates(rtts.__getitem__, 101.0) == [EU1, OUT]
+    assert paths.peer_states(rtts.__getitem__, 101.0) == {"laptop": ConnectedVia(EU1)}
+    assert paths.next_deadline() == 115.0
+    assert paths.candidates(rtts.__getitem__, 115.0) == [OUT, EU1]
+
+
+def test_a_direct_connection_made_anew_is_not_suspect() -> None:
+    paths = paths_up(peer("laptop", "eu1"))
+    paths.handle_direct_up(OUT)
+    paths.handle_no_answer(OUT, 100.0)
+    paths.handle_direct_down(OUT)
+    paths.handle_direct_up(OUT)
+    assert paths.candidates({**RTTS, OUT: 0.001}.__getitem__, 101.0) == [OUT, EU1]
+
+
+def test_a_direct_path_leads_to_its_own_peer_only() -> None:
+    paths = paths_up(peer("laptop"), peer("phone", "eu1"))
+    paths.handle_direct_up(OUT)
+    states = paths.peer_states({**RTTS, OUT: 0.001}.__getitem__, 0.0)
+    assert states == {"laptop": ConnectedVia(OUT), "phone": ConnectedVia(EU1)}
+
+
+def test_who_is_missing_from_the_first_list_of_a_session_is_kept_for_the_expiry_time() -> None:
+    paths = Paths(keep_seconds=30.0)
+    paths.handle_relay_up("eu1")
+    paths.handle_first_peers([peer("laptop", "eu1"), peer("phone")], 0.0)
+    paths.handle_direct_up(OUT)
+    paths.handle_first_peers([peer("phone")], 100.0)
+    assert set(paths.peers) == {"laptop", "phone"}
+    assert paths.active() == {OUT, EU1}
+    assert paths.next_deadline() == 130.0
+    paths.handle_timer(129.9)
+    assert paths.active() == {OUT, EU1}
+    paths.handle_timer(130.0)
+    assert set(paths.peers) == {"phone"}
+    assert paths.active() == frozenset()
+    assert paths.next_deadline() == math.inf
+
+
+def test_who_is_missing_from_a_later_list_has_left() -> None:
+    paths = Paths()
+    paths.handle_first_peers([], 0.0)
+    paths.handle_peers([peer("laptop", "eu1")])
+    paths.handle_peers([])
+    assert paths.peers == {}
+
+
+def test_later_lists_without_a_kept_peer_do_not_end_its_time_and_do_not_prolong_it() -> None:
+    paths = Paths(keep_seconds=30.0)
+    paths.handle_first_peers([peer("laptop")], 0.0)
+    paths.handle_first_peers([], 100.0)
+    paths.handle_peers([peer("phone")])
+    assert set(paths.peers) == {"laptop", "phone"}
+    paths.handle_first_peers([peer("phone")], 120.0)
+    paths.handle_timer(130.0)
+    assert set(paths.peers) == {"phone"}
+
+
+def test_a_kept_peer_that_is_listed_again_is_one_like_any_other() -> None:
+    paths = Paths(keep_seconds=30.0)
+    paths.handle_first_peers([peer("laptop", "eu1")], 0.0)
+    paths.handle_first_peers([], 100.0)
+    paths.handle_peers([peer("laptop", "us1")])
+    assert paths.peers == {"laptop": peer("laptop", "us1")}
+    assert paths.next_deadline() == math.inf
+    paths.handle_peers([])
+    assert paths.peers == {}

@@ -107,8 +107,8 @@ class MeddlingSocket:
         self.sent += [data for data, _ in datagrams]
         self.socket.send_batch([(altered, path) for data, path in datagrams for altered in self.outgoing(data)])
 
-    def path_to(self, remote: AddressPort) -> NetworkPath:
-        return self.socket.path_to(remote)
+    def path_to(self, remote: AddressPort, *, zone: int = 0) -> NetworkPath:
+        return self.socket.path_to(remote, zone=zone)
 
     def close(self) -> None:
         self.socket.close()

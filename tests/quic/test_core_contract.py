@@ -72,6 +72,7 @@ CONNECTION = {
     "_remote_max_idle_timeout": type(None),
     "_remote_max_streams_bidi": int,
     "_replenish_connection_ids": Callable,
+    "_send_probe": Callable,
     "_state": QuicConnectionState,
     "_streams": dict,
     "_write_connection_limits": Callable,
@@ -507,6 +508,47 @@ def test_the_first_ack_eliciting_packet_after_a_receipt_restarts_the_deadline_of
     client.datagrams_to_send(6)
     assert client._ack_eliciting_sent_since_receipt
     assert client._close_at == pytest.approx(6 + client._idle_timeout())
+
+
+def test_a_receipt_is_what_is_sealed_by_the_peer_and_new_and_comes_from_where_it_may_send() -> None:
+    client, listener = stock_pair()
+    exchange(client, listener, 1)
+    listener.send_ping(1)
+    ((data, _),) = listener.datagrams_to_send(2)
+    for datagram, source, is_receipt in (
+        (data[:-1] + bytes([data[-1] ^ 1]), FAR, False),
+        (data, ("192.0.2.1", 4001), False),
+        (data, FAR, True),
+        (data, FAR, False),
+    ):
+        client._ack_eliciting_sent_since_receipt = True
+        client.receive_datagram(datagram, source, 2)
+        assert client._ack_eliciting_sent_since_receipt is not is_receipt, moved("a receipt is noted in another way")
+
+
+def test_a_probe_leaves_though_the_congestion_window_is_full() -> None:
+    client, listener = stock_pair()
+    exchange(client, listener, 1)
+    client.send_stream_data(0, bytes(1_000_000))
+    now = 2.0
+    while client.datagrams_to_send(now):
+        now += 0.001
+    client.send_ping(1)
+    assert client.datagrams_to_send(now) == [], moved("the congestion window holds back no ping")
+    client._send_probe()
+    assert len(client.datagrams_to_send(now)) == 1, moved("a probe waits for room in the congestion window")
+
+
+def test_network_paths_are_bounded() -> None:
+    client, listener = stock_pair()
+    exchange(client, listener, 1)
+    for port in range(100):
+        client.send_ping(port)
+        for data, _ in client.datagrams_to_send(2 + port):
+            listener.receive_datagram(data, ("192.0.2.66", 1 + port), 2 + port)
+        listener.datagrams_to_send(2 + port)
+    assert listener._network_paths[0].addr == ("192.0.2.66", 100), moved("a listener no longer follows a dialer")
+    assert len(listener._network_paths) == connection_module.MAX_NETWORK_PATHS == 8
 
 
 def test_a_close_is_pending_until_it_has_left_and_known_at_once() -> None:

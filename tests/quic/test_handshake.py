@@ -66,6 +66,23 @@ async def test_both_sides_know_each_other(pair: Pair) -> None:
     assert not accepted.dialled
 
 
+@pytest.mark.parametrize("asked", [LISTENER.name, LISTENER.name.upper()])
+async def test_the_listener_knows_which_name_was_asked_for(asked: str) -> None:
+    answer = listening().choose(LISTENER.name)
+    async with open_pair(listen=listening(choose=lambda name: answer)) as pair:
+        dialled = await pair.dialer.dial(pair.address, dialing(server_name=asked))
+        accepted = await pair.listener.accept()
+        assert accepted.server_name == LISTENER.name
+        assert dialled.server_name is None
+
+
+async def test_a_listener_that_is_asked_for_an_address_knows_no_name() -> None:
+    answer = listening().choose(LISTENER.name)
+    async with open_pair(listen=listening(choose=lambda name: answer)) as pair:
+        await pair.dialer.dial(pair.address, dialing(server_name="192.0.2.1"))
+        assert (await pair.listener.accept()).server_name is None
+
+
 async def test_another_certificate_than_the_expected_one_ends_the_dial(pair: Pair) -> None:
     trust = PinnedServer(STRANGER.server.der, LISTENER.name)
     with pytest.raises(DialFailed, match=r"^192\.0\.2\.1:4000: the server certificate is not the one announced"):

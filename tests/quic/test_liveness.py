@@ -1,4 +1,4 @@
-"""Who is still there: keepalives, silence, restarts, new keys, new addresses, and what is left when all is over."""
+"""Who is still there: keepalives, silence, restarts, new keys, and what is left when all is over."""
 
 import hashlib
 import random
@@ -316,42 +316,6 @@ async def test_keys_are_renewed_in_the_middle_of_transfers_both_ways(
         assert digests == {seed: hashlib.sha256(random.Random(seed).randbytes(500_000)).digest() for seed in (1, 2)}
     assert updates["local_update"] >= 3
     assert updates["remote_update"] >= 3
-
-
-# --- new addresses
-
-
-class Roaming(MeddlingSocket):
-    """A socket behind a NAT that forgets: from `move` on it has another address; what goes to the old one is lost."""
-
-    def move(self, socket: SimulatedSocket) -> None:
-        self.socket.close()
-        self.socket = socket
-
-
-async def test_a_dialer_whose_nat_gives_it_another_port_keeps_its_connection(pair: Pair) -> None:
-    roaming = Roaming(pair.network.socket("192.0.2.3:5000"))
-    async with open_transport(roaming, wall_clock=wall_clock) as dialer, trio.open_nursery() as nursery:
-        dialled = await dialer.dial(pair.address, dialing())
-        accepted = await pair.listener.accept()
-        ours, theirs = await open_streams(dialled, accepted)
-        data = random.Random(7).randbytes(2_000_000)
-
-        async def send() -> None:
-            for start in range(0, len(data), 100_000):
-                if start in (500_000, 1_200_000):
-                    roaming.move(pair.network.socket(f"192.0.2.3:{5000 + start // 100_000}"))
-                await ours.send_all(data[start : start + 100_000])
-            await ours.send_eof()
-
-        nursery.start_soon(send)
-        digest = hashlib.sha256()
-        with trio.fail_after(60):
-            while chunk := await theirs.receive_some():
-                digest.update(chunk)
-        assert digest.digest() == hashlib.sha256(data).digest()
-        await theirs.send_all(b"back")
-        assert await ours.receive_some() == b"back"
 
 
 # --- the end

@@ -3,7 +3,7 @@
 import errno
 import socket
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 import pytest
@@ -60,6 +60,27 @@ async def test_a_dual_stack_socket_writes_ipv4_as_the_kernel_does(opened: list[P
 def test_an_ipv6_address_is_written_as_the_kernel_does(dual: PlainSocket) -> None:
     compatible = IPv6Address("::1.2.3.4")  # str() says ::102:304
     assert dual.path_to(AddressPort(compatible, 1)).remote == ("::1.2.3.4", 1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("address", "written"),
+    [
+        ("fe80::1", ("fe80::1", 1, 0, 7)),
+        ("2001:db8::1", ("2001:db8::1", 1, 0, 0)),  # the kernel gives none either, and answers would not match
+        ("fd00::1", ("fd00::1", 1, 0, 0)),
+        ("192.0.2.1", ("::ffff:192.0.2.1", 1, 0, 0)),
+    ],
+)
+def test_only_a_link_local_address_takes_a_zone(dual: PlainSocket, address: str, written: object) -> None:
+    path = dual.path_to(AddressPort(ip_address(address), 1), zone=7)
+    assert path.remote == written
+    assert path.remote_address == AddressPort(ip_address(address), 1)
+
+
+def test_one_link_local_address_in_two_zones_is_two_paths(dual: PlainSocket) -> None:
+    place = AddressPort(IPv6Address("fe80::1"), 1)
+    assert dual.path_to(place, zone=7) is dual.path_to(place, zone=7)
+    assert dual.path_to(place, zone=7) != dual.path_to(place, zone=8)
 
 
 def test_an_ipv6_only_wildcard_socket_has_no_ipv4(opened: list[PlainSocket], dual: PlainSocket) -> None:

@@ -1,0 +1,68 @@
+"""When the other side of a connection was last heard, when to ask whether it is there, and who waits for either.
+
+Heard is what the other side has sealed and what came by its path. A forged datagram, a copy of an old one, or what a
+listener sends after its NAT moved it elsewhere, which a dialer must not take (RFC 9000 section 9), is no sign of life:
+it would hide that the path is dead for as long as it keeps coming.
+"""
+
+import math
+
+import trio
+
+from connet_trio.quic.limits import KEEPALIVE_SECONDS
+
+
+class Liveness:
+    """Signs of life of one connection, on the clock of trio."""
+
+    def __init__(self, now: float) -> None:
+        self.keepalive_seconds = KEEPALIVE_SECONDS
+        """Silence after which the other side is asked."""
+        self.last_heard = now
+        """When something was last heard; at first, when the connection was begun."""
+        self._asked = False
+        self._heard: trio.Event | None = None
+        self._closed = trio.Event()
+
+    def note_heard(self, now: float) -> None:
+        """Something has been heard."""
+        self.last_heard, self._asked = now, False
+        if self._heard is not None:
+            self._heard.set()
+            self._heard = None
+
+    def note_asked(self) -> None:
+        """A ping is under way; the engine repeats it until it is answered."""
+        self._asked = True
+
+    def note_closed(self) -> None:
+        """The connection is over: nobody needs to wait any longer."""
+        self._closed.set()
+        if self._heard is not None:
+            self._heard.set()
+
+    def ask_at(self, *, idle_timeout: float, probe_timeout: float) -> float:
+        """When to send the next keepalive, `inf` while one is unanswered (protocol section 2.1)."""
+        if self._asked:
+            return math.inf
+        return self.last_heard + max(min(self.keepalive_seconds, idle_timeout / 2), 1.5 * probe_timeout)
+
+    async def wait_silent(self, seconds: float) -> None:
+        """Return once nothing has been heard for `seconds`, or the connection is over."""
+        while True:
+            with trio.move_on_at(self.last_heard + seconds):
+                await self._closed.wait()
+                return
+            # after a pause of the whole process, what came meanwhile is yet to be read
+            await trio.lowlevel.checkpoint()
+            if self.last_heard + seconds <= trio.current_time():
+                return
+
+    async def wait_heard(self) -> None:
+        """Return once something has been heard from now on, or the connection is over."""
+        if self._closed.is_set():
+            await trio.lowlevel.checkpoint()
+            return
+        if self._heard is None:
+            self._heard = trio.Event()
+        await self._heard.wait()
