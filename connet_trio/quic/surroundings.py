@@ -10,6 +10,7 @@ from random import Random
 
 import attrs
 
+from connet_trio.engine import InterfaceAddress
 from connet_trio.quic.network_path import DatagramSocket
 from connet_trio.quic.open_socket import open_udp_socket
 from connet_trio.quic.resolving import resolve_host
@@ -31,5 +32,7 @@ class Surroundings:
     """Binds a UDP socket; raises BindFailed."""
     resolve: Callable[[HostPort], Awaitable[tuple[AddressPort, ...]]] = resolve_host
     """Addresses of a host; raises DialFailed."""
+    interfaces: Callable[[], tuple[InterfaceAddress, ...]] | None = None
+    """The addresses of this machine, read without blocking; None: those of the operating system."""
     store_runner: Runner | None = None
     """Where blocking calls of the store run; None for a worker thread."""
