@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
-from attrs.validators import ge, gt, min_len, optional
+from attrs.validators import ge, gt, optional
 
+from connet_trio.client.endpoint_names import check_endpoint_name
 from connet_trio.records.model import HostPort, Route
 
 DEFAULT_SERVER = HostPort("127.0.0.1", 19_190)
@@ -14,12 +15,16 @@ DEFAULT_DRAIN_TIMEOUT = 2.0
 RESET_KEY_BYTES = 32
 
 
+def _may_be_called(_endpoint: object, _field: object, name: str) -> None:
+    check_endpoint_name(name)
+
+
 @attrs.frozen(kw_only=True)
 class DestinationSettings:
     """A service offered under `name`: each stream that arrives is joined to a TCP connection to `target`."""
 
-    name: str = attrs.field(validator=min_len(1))
-    """What sources know it by; names match when their bytes are equal."""
+    name: str = attrs.field(validator=_may_be_called)
+    """What sources know it by, at most 1000 bytes of UTF-8; names match when their bytes are equal."""
 
     target: HostPort
     """The service, as this client reaches it."""
@@ -35,8 +40,8 @@ class DestinationSettings:
 class SourceSettings:
     """A service consumed under `name`: each TCP connection to `listen` is carried to one of its destinations."""
 
-    name: str = attrs.field(validator=min_len(1))
-    """What destinations offer it as; names match when their bytes are equal."""
+    name: str = attrs.field(validator=_may_be_called)
+    """What destinations offer it as, at most 1000 bytes of UTF-8; names match when their bytes are equal."""
 
     listen: HostPort
     """Where to accept TCP connections; an empty host means all addresses, port 0 any free port."""

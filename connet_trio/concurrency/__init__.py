@@ -2,6 +2,7 @@
 
 from connet_trio.concurrency.backoff import Backoff
 from connet_trio.concurrency.byte_stream import AbortableStream, StreamBroken
+from connet_trio.concurrency.clock_watch import ClockWatch, watch_wall_clock
 from connet_trio.concurrency.outage import Outage
 from connet_trio.concurrency.outlasting import outlasting
 from connet_trio.concurrency.sessions import keep_session
@@ -13,6 +14,7 @@ from connet_trio.concurrency.workload import Workload
 __all__ = [
     "AbortableStream",
     "Backoff",
+    "ClockWatch",
     "Outage",
     "StreamBroken",
     "Watched",
@@ -22,4 +24,5 @@ __all__ = [
     "outlasting",
     "single_error",
     "splice",
+    "watch_wall_clock",
 ]

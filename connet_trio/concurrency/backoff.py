@@ -23,6 +23,11 @@ class Backoff:
         self._settled_after = settled_after
         self._previous: float | None = None
 
+    @property
+    def longest(self) -> float:
+        """The longest delay there is, in seconds; to wait it once changes nothing about those that follow."""
+        return self._cap
+
     def next_delay(self, uptime: float) -> float:
         """Seconds to wait now.
 

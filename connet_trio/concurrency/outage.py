@@ -1,9 +1,12 @@
 """Says that something is away: once when it goes, once when the reason changes, once when it is back."""
 
 import logging
+import re
 
 from connet_trio.errors import ConnetError, Refused
 from connet_trio.records.text import printable
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC")
 
 
 class Outage:
@@ -19,8 +22,10 @@ class Outage:
     def handle_trouble(self, error: ConnetError) -> None:
         """It is away, or still is."""
         self.last_error = printable(str(error), limit=500)
-        if self.last_error != self._reported:
-            self._reported = self.last_error
+        # a certificate is refused in words that say what time it is, so each attempt has others for one reason
+        reason = _MOMENT.sub("", self.last_error)
+        if reason != self._reported:
+            self._reported = reason
             level = logging.ERROR if isinstance(error, Refused) else logging.WARNING
             self._logger.log(level, "%s: %s; trying again until it works", self._what, self.last_error)
 

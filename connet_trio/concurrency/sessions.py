@@ -7,7 +7,7 @@ import trio
 
 from connet_trio.concurrency.backoff import Backoff
 from connet_trio.concurrency.single_error import first_error
-from connet_trio.errors import ConnetError, PathLost
+from connet_trio.errors import ConnetError, PathLost, Refused
 
 RunSession = Callable[[Callable[[], None]], Awaitable[None]]
 """Makes a session, calls its argument once it works, and ends by an error of ours or by returning when it is lost."""
@@ -16,8 +16,16 @@ Report = Callable[[ConnetError, float], None]
 """Told why a session ended, or never began, and the seconds until the next attempt. May raise to give up."""
 
 
-async def keep_session(run_session: RunSession, backoff: Backoff, report: Report) -> NoReturn:
-    """Hold one session, making it again whenever it is lost; a short life earns a longer wait (trap T19)."""
+async def keep_session(
+    run_session: RunSession, backoff: Backoff, report: Report, *, refusals_last: bool = True
+) -> NoReturn:
+    """Hold one session, making it again whenever it is lost; a short life earns a longer wait (trap T19).
+
+    Args:
+      refusals_last: whether a refusal seldom mends itself, as that of a token; the longest delay follows it then, and
+        what fails otherwise after that is retried as if it had not been. False where what was refused may be out of
+        date and about to be replaced, like the list a relay was found in: refusals are failures like any other.
+    """
     while True:
         attempt = _Attempt()
         try:
@@ -25,7 +33,8 @@ async def keep_session(run_session: RunSession, backoff: Backoff, report: Report
             error: ConnetError = PathLost("the session ended")
         except* ConnetError as group:
             error = first_error(group)
-        delay = backoff.next_delay(attempt.uptime())
+        lasting = refusals_last and isinstance(error, Refused)
+        delay = backoff.longest if lasting else backoff.next_delay(attempt.uptime())
         report(error, delay)
         await trio.sleep(delay)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from connet_trio.client.endpoint_names import check_endpoint_name, endpoint_name_warnings
 from connet_trio.client.settings import (
     DEFAULT_DRAIN_TIMEOUT,
     DEFAULT_HANDSHAKE_IDLE_TIMEOUT,
@@ -15,9 +16,8 @@ from connet_trio.client.settings import (
 from connet_trio.config import environment as environment_of
 from connet_trio.config.files import read_reset_key, read_roots, read_token
 from connet_trio.config.findings import Findings
-from connet_trio.config.schema import ClientTable, DestinationTable, EndpointTable, SourceTable
+from connet_trio.config.schema import ClientTable, DestinationTable, SourceTable
 from connet_trio.config.tables import value_of
-from connet_trio.engine.admission import MAX_ENDPOINT_NAME_BYTES
 from connet_trio.records.model import HostPort, Route
 
 
@@ -99,10 +99,13 @@ def _source(name: str, table: SourceTable, findings: Findings) -> SourceSettings
 
 def _url(name: str, table: DestinationTable | SourceTable, findings: Findings) -> HostPort | None:
     """The address an endpoint is about; None, with the reason among the findings, for one that cannot be."""
-    name_bytes = len(name.encode())
-    if not 0 < name_bytes <= MAX_ENDPOINT_NAME_BYTES:
-        findings.add_error(table.place, f"a name of {name_bytes} bytes, expected 1 to {MAX_ENDPOINT_NAME_BYTES}")
+    try:
+        check_endpoint_name(name)
+    except ValueError as exc:
+        findings.add_error(table.place, str(exc))
         return None
+    for warning in endpoint_name_warnings(name):
+        findings.add_warning(table.place, warning)
     if table.url is None and "url" not in table.faulty:
         findings.add_error(table.place, "has no url, expected tcp://host:port")
     return value_of(table.url, None)
@@ -112,11 +115,5 @@ def _warn(table: ClientTable, findings: Findings) -> None:
     """Say what is accepted and will not do what it says in this release."""
     if table.nat_pmp and table.nat_pmp.value == "dial":
         findings.add_warning(table.nat_pmp.place, '"dial" does nothing in this release, which has no NAT-PMP yet')
-    endpoints: list[EndpointTable] = [*table.destinations.values(), *table.sources.values()]
-    for endpoint in endpoints:
-        if endpoint.route and endpoint.route.value is Route.DIRECT:
-            findings.add_warning(
-                endpoint.route.place, '"direct" never connects in this release, which has no direct paths yet'
-            )
-    if not endpoints:
+    if not table.destinations and not table.sources:
         findings.add_warning(table.place, "has neither destinations nor sources, so there is nothing to do")

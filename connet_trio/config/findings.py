@@ -12,17 +12,32 @@ Keys = tuple[str | int, ...]
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
+MAX_KEY_CHARACTERS = 100
+
 
 def dotted(keys: Keys) -> str:
-    """The way to a value as TOML writes it: `client.sources."my db".route`, with `[0]` for the first of an array."""
+    """The way to a value as TOML writes it: `client.sources."my db".route`, with `[0]` for the first of an array.
+
+    A long key is cut: it would leave no room for what is wrong with it.
+    """
     text = ""
     for key in keys:
         if isinstance(key, int):
             text += f"[{key}]"
         else:
-            quoted = key if _BARE_KEY.fullmatch(key) else '"' + key.replace("\\", "\\\\").replace('"', '\\"') + '"'
+            shown = key if len(key) <= MAX_KEY_CHARACTERS else f"{key[:MAX_KEY_CHARACTERS]}…"
+            quoted = shown if _BARE_KEY.fullmatch(shown) else f'"{"".join(map(_in_quotes, shown))}"'
             text += f".{quoted}" if text else quoted
     return text
+
+
+def _in_quotes(char: str) -> str:
+    """A character as TOML writes it between quotes; the text it goes into is one line."""
+    if char in '"\\':
+        return f"\\{char}"
+    if char.isprintable():
+        return char
+    return f"\\u{ord(char):04x}" if ord(char) <= 0xFFFF else f"\\U{ord(char):08x}"
 
 
 @attrs.frozen

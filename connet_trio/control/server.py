@@ -7,7 +7,7 @@ control ─┬─ transport for each ingress: receives for every connection, and
          └─ relay ingress: one task for each relay
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
@@ -23,6 +23,7 @@ from connet_trio.control.settings import ControlSettings, IngressSettings
 from connet_trio.control.snapshot import SnapshotKeeper, load_snapshot
 from connet_trio.control.status import client_statuses, endpoint_statuses, ingress_status, relay_statuses
 from connet_trio.engine import Restriction, TokenTable
+from connet_trio.identity import Credential
 from connet_trio.quic import Answer, Faults, Listening, Surroundings, Transport, open_transport, serve_connections
 from connet_trio.records.model import AddressPort
 from connet_trio.records.status import ControlStatus, IngressStatus
@@ -180,6 +181,13 @@ class ControlServer:
         self._client_tokens.handle_reload(client_tokens)
         self._relay_tokens.handle_reload(relay_tokens)
 
+    def replace_relay_credential(self, credential: Credential) -> None:
+        """Show another certificate to relays that connect from now on, on every ingress; those connected stay."""
+        for ingress in self._relay_ingresses:
+            if ingress.transport.listening is not None:
+                choose = _choose(credential, ConnectionKind.RELAY_TO_CONTROL)
+                ingress.transport.listening = attrs.evolve(ingress.transport.listening, choose=choose)
+
     async def drain(self) -> None:
         """Accept nobody any more and end every session. What was known is kept for the next start."""
         ingresses = (*self._client_ingresses, *self._relay_ingresses)
@@ -223,10 +231,14 @@ async def _bind(
     return tuple(bound)
 
 
+def _choose(credential: Credential, kind: ConnectionKind) -> Callable[[str | None], Answer]:
+    answer = Answer(credential=credential, alpns=protocol_names(kind))
+    return lambda name: answer
+
+
 def _listening(ingress: IngressSettings, kind: ConnectionKind) -> Listening:
-    answer = Answer(credential=ingress.credential, alpns=protocol_names(kind))
     networks = ingress.networks
-    return Listening(choose=lambda name: answer, admits=lambda remote: networks.admits(remote.address))
+    return Listening(choose=_choose(ingress.credential, kind), admits=lambda remote: networks.admits(remote.address))
 
 
 def _nobody(_: AddressPort) -> bool:

@@ -21,7 +21,7 @@ IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 
 # A name is repeated in every sealed token, status page and log line of its endpoint, at the cost of others.
-MAX_ENDPOINT_NAME_BYTES = 1024
+MAX_ENDPOINT_NAME_BYTES = 1000
 
 
 def parse_networks(texts: Iterable[str]) -> tuple[IPNetwork, ...]:

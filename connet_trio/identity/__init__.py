@@ -1,6 +1,7 @@
 """Who somebody is: fingerprints, certificates and how they are judged, sealed tokens. Bytes in, bytes out."""
 
 from connet_trio.identity.certificates import (
+    RENEWAL_MARGIN_SECONDS,
     Credential,
     EndpointIdentity,
     PrivateKey,
@@ -10,6 +11,7 @@ from connet_trio.identity.certificates import (
     issue_server_credential,
     load_credential,
     load_roots,
+    needs_renewal,
     parse_certificate,
     server_name,
 )
@@ -26,6 +28,7 @@ from connet_trio.identity.sealed_tokens import (
 from connet_trio.identity.trust import OperatorTrust, PinnedServer, ServerTrust, check_client
 
 __all__ = [
+    "RENEWAL_MARGIN_SECONDS",
     "Credential",
     "EndpointIdentity",
     "OperatorTrust",
@@ -43,6 +46,7 @@ __all__ = [
     "issue_server_credential",
     "load_credential",
     "load_roots",
+    "needs_renewal",
     "new_connection_id",
     "new_id",
     "new_key_pair",

@@ -114,6 +114,26 @@ def dns_names(der: bytes) -> tuple[str, ...]:
     return tuple(alternative_names(parse_certificate(der)).get_values_for_type(x509.DNSName))
 
 
+RENEWAL_MARGIN_SECONDS = 30 * 86_400.0
+"""How long before its end a leaf of ours is replaced: longer than any clock of a peer is wrong by mistake."""
+
+
+def needs_renewal(der: bytes, wall_now: float, margin_seconds: float = RENEWAL_MARGIN_SECONDS) -> bool:
+    """Whether a leaf of ours should be issued again: it ends soon, has ended, or has not begun (a clock was set back).
+
+    Args:
+      der: of a `Credential`; the two leaves of an `EndpointIdentity` have the same dates.
+      wall_now: Unix seconds.
+
+    Raises:
+      CertificateRejected: `der` is not a certificate.
+    """
+    certificate = parse_certificate(der)
+    begins = certificate.not_valid_before_utc.timestamp()
+    ends = certificate.not_valid_after_utc.timestamp()
+    return not begins <= wall_now < ends - margin_seconds
+
+
 def server_name(der: bytes) -> str:
     """The first DNS name of a server leaf: under it the leaf is dialled and verified (protocol section 2.3).
 

@@ -3,17 +3,21 @@
 Control answers the relay's fresh X25519 key with one of its own; the key both compute opens the tokens of clients. It
 is replaced each time control lets the relay in anew, and outlives the connection: a relay without control goes on
 serving those who come with tokens it has sealed before.
+
+A relay with a new certificate has to be let in anew, as nothing else tells control. It joins by a second connection
+before it leaves the first: off the list of relays for a moment, it would be left by every client.
 """
 
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
+from typing import NoReturn
 
 import attrs
 import trio
 
-from connet_trio.concurrency import Backoff, Outage, keep_session
+from connet_trio.concurrency import Backoff, Outage, Watched, keep_session
 from connet_trio.errors import ConnetError, DialFailed, PathLost, Refused, RemoteProtocolError, StoreError
 from connet_trio.identity import OperatorTrust, new_key_pair, shared_key
 from connet_trio.quic import RELAY_TO_CONTROL, Connection, Dialing, Surroundings, Transport, dial_first, introduce
@@ -29,6 +33,8 @@ from connet_trio.wire import ConnectionKind, protocol_names
 logger = logging.getLogger(__name__)
 
 SESSION_OVER = (0, "connection closed")
+OVERLAP_SECONDS = 3.0
+"""For which the old connection stays after a newer one: control may take one second until it lists that."""
 
 
 @attrs.frozen(kw_only=True)
@@ -49,7 +55,7 @@ class ControlSession:
         presence: Presence,
         *,
         transports: Sequence[Transport],
-        roots: tuple[bytes, ...],
+        roots: Callable[[], tuple[bytes, ...]],
         identity: RelayIdentity,
         store_place: str,
         surroundings: Surroundings,
@@ -60,17 +66,13 @@ class ControlSession:
         self.scope = trio.CancelScope()
         """Cancel it to leave control for good."""
         self._settings = settings
-        self._presence = presence
+        self._presence = Watched(presence)
+        self._told: Presence | None = None
         self._transports = transports
         self._identity = identity
         self._store_place = store_place
         self._surroundings = surroundings
-        self._dialing = Dialing(
-            alpns=protocol_names(ConnectionKind.RELAY_TO_CONTROL),
-            trust=OperatorTrust(roots, settings.control_name),
-            server_name=settings.control_name,
-            handshake_idle_seconds=settings.handshake_idle_timeout,
-        )
+        self._roots = roots
         self._rejoins = True
         self._outage = Outage(logger, f"control {printable(str(settings.control))}")
 
@@ -91,12 +93,15 @@ class ControlSession:
           DialFailed, Refused, PathLost, RemoteProtocolError: the first attempt failed, over every socket and to every
             address. Later failures are logged and retried.
         """
-        backoff = Backoff(Random(self._surroundings.luck.random()))
         with self.scope:
             try:
-                await keep_session(partial(self._run_session, task_status), backoff, self._report)
+                await keep_session(partial(self._run_session, task_status), self._backoff(), self._report)
             finally:
                 self.status = Status.DISCONNECTED
+
+    def present(self, server_certificate: bytes) -> None:
+        """Tell control of another leaf (DER), now or when it is there again."""
+        self._presence.set(attrs.evolve(self._presence.value, server_certificate=server_certificate))
 
     def let_go(self) -> None:
         """Join control no more, once it is lost; a session that stands lasts until `scope` is cancelled."""
@@ -121,10 +126,56 @@ class ControlSession:
                 logger.info("control %s lets this relay in", printable(str(self._settings.control)))
                 task_status.started()
             self.status = Status.CONNECTED
-            raise await connection.wait_closed()
+            while True:
+                await self._wait_outdated(connection)
+                newer = await self._join_anew(connection)
+                connection.close(*SESSION_OVER)
+                connection = newer
         finally:
             self.status = Status.RECONNECTING
             connection.close(*SESSION_OVER)
+
+    async def _wait_outdated(self, connection: Connection) -> None:
+        """Wait until control should be told of another leaf.
+
+        Raises:
+          PathLost: the connection is over.
+        """
+
+        async def raise_lost() -> NoReturn:
+            raise await connection.wait_closed()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(raise_lost)
+            await self._presence.wait_value(lambda presence: presence != self._told)
+            nursery.cancel_scope.cancel()
+
+    async def _join_anew(self, standing: Connection) -> Connection:
+        """A second session, once control had time to list it; tried again for as long as `standing` lasts.
+
+        Raises:
+          DialFailed, Refused, PathLost, RemoteProtocolError: both attempt and `standing` failed.
+        """
+        backoff = self._backoff()
+        while True:
+            try:
+                newer = await self._join()
+                break
+            except (DialFailed, PathLost, Refused, RemoteProtocolError) as exc:
+                if standing.is_closed:
+                    raise
+                self._outage.handle_trouble(exc)
+                await trio.sleep(backoff.longest if isinstance(exc, Refused) else backoff.next_delay(0.0))
+        self._outage.handle_recovery()
+        try:
+            await trio.sleep(OVERLAP_SECONDS)
+        except trio.Cancelled:
+            newer.close(*SESSION_OVER)
+            raise
+        return newer
+
+    def _backoff(self) -> Backoff:
+        return Backoff(Random(self._surroundings.luck.random()))
 
     async def _join(self) -> Connection:
         """A connection on which control has let this relay in, by the first socket and address that lead to one."""
@@ -137,9 +188,15 @@ class ControlSession:
         raise _most_telling(failures)
 
     async def _join_over(self, transport: Transport) -> Connection:
-        place = self._settings.control
+        place, name = self._settings.control, self._settings.control_name
+        dialing = Dialing(
+            alpns=protocol_names(ConnectionKind.RELAY_TO_CONTROL),
+            trust=OperatorTrust(self._roots(), name),
+            server_name=name,
+            handshake_idle_seconds=self._settings.handshake_idle_timeout,
+        )
         try:
-            connection = await dial_first(transport, self._surroundings, (place,), self._dialing)
+            connection = await dial_first(transport, self._surroundings, (place,), dialing)
         except DialFailed as exc:
             raise DialFailed(f"cannot reach the control server {place}: {exc}") from exc
         try:
@@ -153,13 +210,14 @@ class ControlSession:
 
     async def _authenticate(self, connection: Connection) -> None:
         pair = new_key_pair(self._surroundings.entropy)  # fresh for each attempt
+        presence = self._presence.value
         request = Authenticate(
             token=self._settings.token,
             reconnect_token=self._identity.reconnect_token,
             build_version=BUILD_VERSION,
-            addresses=self._presence.hostports,
+            addresses=presence.hostports,
             metadata=self._settings.metadata,
-            server_certificate=self._presence.server_certificate,
+            server_certificate=presence.server_certificate,
             relay_authentication_key=pair.public,
         )
         seconds = 2 * self._settings.handshake_idle_timeout  # as long as the handshake may take
@@ -171,7 +229,7 @@ class ControlSession:
             connection.close(*RELAY_TO_CONTROL.failure)
             raise
         # before the store, which takes its time: clients are told of this relay already, with tokens for the new key
-        self.unseal_key = key
+        self.unseal_key, self._told = key, presence
         await self._remember(answer)
 
     def _check_control(self, control_id: str) -> None:

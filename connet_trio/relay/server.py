@@ -2,10 +2,11 @@
 
 relay ─┬─ transports, one for each ingress: opened first and closed last
        ├─ ingresses: accept ── client session for each connection ── forwarding for each stream of a source
-       └─ control session: join over one of the transports, hold, back off, join again
+       ├─ control session: join over one of the transports, hold, back off, join again
+       └─ leaf: issued again before it ends, and when the clock has moved out of it; control is told of the new one
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NoReturn
 
@@ -13,7 +14,7 @@ import attrs
 import trio
 
 from connet_trio.concurrency import single_error
-from connet_trio.identity import Credential, Realm, issue_server_credential, new_name
+from connet_trio.identity import Credential
 from connet_trio.quic import (
     UNAUTHENTICATED_WINDOWS,
     Answer,
@@ -32,6 +33,7 @@ from connet_trio.records.status import RelayClientStatus, RelayEndpointStatus, R
 from connet_trio.relay.client_session import serve_client
 from connet_trio.relay.control_session import SESSION_OVER, ControlSession, Presence
 from connet_trio.relay.forwarding import Crossing
+from connet_trio.relay.leaf import RelayLeaf
 from connet_trio.relay.settings import RelayIngressSettings, RelaySettings
 from connet_trio.store import Store, open_store, relay_identity
 from connet_trio.version import BUILD_VERSION
@@ -40,7 +42,10 @@ from connet_trio.wire import ConnectionKind, protocol_names
 
 @asynccontextmanager
 async def open_relay(
-    settings: RelaySettings, *, surroundings: Surroundings | None = None
+    settings: RelaySettings,
+    *,
+    surroundings: Surroundings | None = None,
+    control_roots: Callable[[], tuple[bytes, ...]] | None = None,
 ) -> AsyncIterator["RelayServer"]:
     """Run a relay for the length of a block, which begins when control has let it in.
 
@@ -48,6 +53,8 @@ async def open_relay(
 
     Args:
       surroundings: sockets, names, clocks, luck and entropy; the real ones unless given.
+      control_roots: asked before each attempt to join, in place of `settings.control_roots`; for a control server whose
+        certificate changes while the relay runs.
 
     Raises:
       BindFailed: an ingress cannot be listened on.
@@ -60,7 +67,8 @@ async def open_relay(
             store = await opened.enter_async_context(
                 open_store(settings.store_directory, run_sync=surroundings.store_runner)
             )
-            relay = await _open_sockets(settings, store, surroundings, opened)
+            control_roots = control_roots or await _fixed_roots(settings, surroundings)
+            relay = await _open_sockets(settings, store, surroundings, control_roots, opened)
             async with trio.open_nursery() as nursery:
                 await nursery.start(relay.run)
                 yield relay
@@ -86,6 +94,7 @@ class RelayServer:
         self,
         settings: RelaySettings,
         control: ControlSession,
+        leaf: RelayLeaf,
         *,
         transports: tuple[Transport, ...],
         hostports: tuple[HostPort, ...],
@@ -94,6 +103,7 @@ class RelayServer:
     ) -> None:
         self._settings = settings
         self._control = control
+        self._leaf = leaf
         self._transports = transports
         self._crossing = crossing
         self._faults = Faults()
@@ -129,6 +139,7 @@ class RelayServer:
         async with trio.open_nursery() as nursery:
             for transport in self._transports:
                 await nursery.start(serve_connections, transport, self._serve, self._faults)
+            nursery.start_soon(self._leaf.run, self._handle_leaf)
             await nursery.start(self._control.run)
             task_status.started()
 
@@ -149,6 +160,15 @@ class RelayServer:
         for transport in self._transports:
             transport.close_all(*SESSION_OVER)
 
+    def _handle_leaf(self, leaf: Credential) -> None:
+        """Clients that dial from now on see the new leaf, and hear from control that they should; others stay."""
+        if not self._crossing.is_open:
+            return
+        for transport in self._transports:
+            if transport.listening is not None:
+                transport.listening = attrs.evolve(transport.listening, choose=_choose(leaf))
+        self._control.present(leaf.der)
+
     async def _serve(self, connection: Connection) -> None:
         await serve_client(connection, self._crossing, lambda: self._control.unseal_key)
 
@@ -165,33 +185,31 @@ class RelayServer:
 
 
 async def _open_sockets(
-    settings: RelaySettings, store: Store, surroundings: Surroundings, opened: AsyncExitStack
+    settings: RelaySettings,
+    store: Store,
+    surroundings: Surroundings,
+    control_roots: Callable[[], tuple[bytes, ...]],
+    opened: AsyncExitStack,
 ) -> RelayServer:
     """Bind every ingress and put the relay together; its sockets are closed with `opened`."""
     identity = await relay_identity(store, surroundings.entropy)
-    # one leaf for all ingresses, fresh with every process: control tells clients its exact bytes (section 2.4)
-    leaf = issue_server_credential(
-        [new_name(Realm.RELAY, surroundings.entropy)],
-        [],
-        wall_now=surroundings.wall_clock(),
-        entropy=surroundings.entropy,
-    )
+    leaf = RelayLeaf(surroundings)
     transports = []
     for ingress in settings.ingresses:
         transport = open_transport(
             await surroundings.open_udp_socket(ingress.address),
             wall_clock=surroundings.wall_clock,
             reset_key=identity.reset_key,
-            listening=_listening(ingress, leaf),
+            listening=_listening(ingress, leaf.credential),
             entropy=surroundings.entropy,
         )
         transports.append(await opened.enter_async_context(transport))
     hostports = _advertised(settings, transports)
     control = ControlSession(
         settings,
-        Presence(hostports=hostports, server_certificate=leaf.der),
+        Presence(hostports=hostports, server_certificate=leaf.credential.der),
         transports=transports,
-        roots=await _roots(settings, surroundings),
+        roots=control_roots,
         identity=identity,
         store_place=store.place,
         surroundings=surroundings,
@@ -199,6 +217,7 @@ async def _open_sockets(
     return RelayServer(
         settings,
         control,
+        leaf,
         transports=tuple(transports),
         hostports=hostports,
         warnings=store.warnings,
@@ -206,11 +225,15 @@ async def _open_sockets(
     )
 
 
-def _listening(ingress: RelayIngressSettings, leaf: Credential) -> Listening:
+def _choose(leaf: Credential) -> Callable[[str | None], Answer]:
     alpns = protocol_names(ConnectionKind.CLIENT_TO_RELAY)
     answer = Answer(credential=leaf, alpns=alpns, client_trust=any_client)
+    return lambda name: answer  # whatever name was asked for (section 2.3)
+
+
+def _listening(ingress: RelayIngressSettings, leaf: Credential) -> Listening:
     return Listening(
-        choose=lambda name: answer,  # whatever name was asked for (section 2.3)
+        choose=_choose(leaf),
         admits=lambda remote: ingress.networks.admits(remote.address),
         windows=UNAUTHENTICATED_WINDOWS,
     )
@@ -224,9 +247,10 @@ def _advertised(settings: RelaySettings, transports: list[Transport]) -> tuple[H
     return tuple(advertised)
 
 
-async def _roots(settings: RelaySettings, surroundings: Surroundings) -> tuple[bytes, ...]:
-    if settings.control_roots is not None:
-        return settings.control_roots
-    run_sync = surroundings.store_runner or trio.to_thread.run_sync  # hundreds of files to read
-    roots: tuple[bytes, ...] = await run_sync(load_system_roots)
-    return roots
+async def _fixed_roots(settings: RelaySettings, surroundings: Surroundings) -> Callable[[], tuple[bytes, ...]]:
+    roots = settings.control_roots
+    if roots is None:
+        run_sync = surroundings.store_runner or trio.to_thread.run_sync  # hundreds of files to read
+        roots = await run_sync(load_system_roots)
+    found: tuple[bytes, ...] = roots
+    return lambda: found

@@ -6,6 +6,7 @@ server ─┬─ control
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import NoReturn
@@ -15,7 +16,7 @@ import trio
 
 from connet_trio.control import ControlServer, ControlSettings, IngressSettings, open_control
 from connet_trio.engine import Restriction
-from connet_trio.identity import Credential, Realm, issue_server_credential, new_name
+from connet_trio.identity import Credential, Realm, issue_server_credential, needs_renewal, new_name
 from connet_trio.quic import Surroundings
 from connet_trio.records.model import AddressPort, HostPort
 from connet_trio.records.status import ServerStatus
@@ -40,13 +41,14 @@ async def open_server(settings: ServerSettings, *, surroundings: Surroundings | 
       StoreError: a store directory cannot be used.
     """
     world = surroundings or Surroundings()
-    credential = issue_server_credential(
-        [], [LOOPBACK_V4, LOOPBACK_V6], wall_now=world.wall_clock(), entropy=world.entropy
-    )
+    joint = _JointCredential(world)
     token = new_name(Realm.CONTROL, world.entropy)
-    async with open_control(_control_settings(settings, credential, token), surroundings=world) as control:
-        [joint] = control.relay_addresses
-        async with open_relay(_relay_settings(settings, credential, token, joint), surroundings=world) as relay:
+    async with open_control(_control_settings(settings, joint.credential, token), surroundings=world) as control:
+        [place] = control.relay_addresses
+        roots = partial(joint.roots, control)
+        async with open_relay(
+            _relay_settings(settings, token, place), surroundings=world, control_roots=roots
+        ) as relay:
             yield Server(control, relay)
 
 
@@ -85,6 +87,30 @@ class Server:
             nursery.start_soon(self.control.drain)
 
 
+class _JointCredential:
+    """What control shows the relay inside, and nobody else: valid for two years, which the server may outlive.
+
+    Only the relay dials there, so it is enough to look whether it is still good before each time it does.
+    """
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._surroundings = surroundings
+        self.credential = self._issue()
+
+    def roots(self, control: ControlServer) -> tuple[bytes, ...]:
+        """What vouches for control now, which shows another credential first if the clock has left the old one."""
+        if needs_renewal(self.credential.der, self._surroundings.wall_clock()):
+            self.credential = self._issue()
+            control.replace_relay_credential(self.credential)
+        return (self.credential.der,)
+
+    def _issue(self) -> Credential:
+        world = self._surroundings
+        return issue_server_credential(
+            [], [LOOPBACK_V4, LOOPBACK_V6], wall_now=world.wall_clock(), entropy=world.entropy
+        )
+
+
 def loopback_for(ingresses: tuple[RelayIngressSettings, ...]) -> IPv4Address | IPv6Address:
     """Where the relay joins control: it dials from the sockets of its ingresses, which may all be IPv6."""
     if ingresses and not any(_reaches_ipv4(ingress.address.host) for ingress in ingresses):
@@ -116,11 +142,10 @@ def _control_settings(settings: ServerSettings, credential: Credential, token: s
     )
 
 
-def _relay_settings(settings: ServerSettings, credential: Credential, token: str, joint: AddressPort) -> RelaySettings:
+def _relay_settings(settings: ServerSettings, token: str, joint: AddressPort) -> RelaySettings:
     return RelaySettings(
         token=token,
         control=HostPort(str(joint.address), joint.port),
-        control_roots=(credential.der,),
         control_name=str(joint.address),
         ingresses=settings.relay_ingresses,
         store_directory=_below(settings.store_directory, "relay"),

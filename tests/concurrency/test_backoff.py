@@ -54,6 +54,7 @@ def test_first_cap_and_settling_can_be_set() -> None:
     backoff = Backoff(Luck(1.0), first=1.0, cap=4.0, settled_after=60.0)
     assert [backoff.next_delay(59.0) for _ in range(3)] == [1.0, 3.0, 4.0]
     assert backoff.next_delay(60.0) == 1.0
+    assert backoff.longest == 4.0
 
 
 @given(seed=st.integers(0, 2**32), uptimes=st.lists(st.floats(0.0, 30.0), max_size=30))

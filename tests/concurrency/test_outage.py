@@ -42,6 +42,31 @@ def test_a_refusal_is_an_error_since_it_seldom_mends_itself(outage: Outage, capl
     assert told(caplog) == [("ERROR", f"control: token not known (AUTHENTICATION_FAILED){AGAIN}")]
 
 
+def test_the_time_in_a_reason_makes_it_no_other_reason(outage: Outage, caplog: pytest.LogCaptureFixture) -> None:
+    for second in range(10, 20):
+        outage.handle_trouble(DialFailed(f"not valid yet, and it is 1970-01-01 00:00:{second} UTC here"))
+    assert len(told(caplog)) == 1
+    assert "00:00:10" in told(caplog)[0][1]
+    assert "00:00:19" in outage.last_error
+
+
+def test_a_reason_that_comes_and_goes_is_told_at_each_change_and_its_end_once(
+    outage: Outage, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused = Refused(ErrorCode.AUTHENTICATION_FAILED, "token not found")
+    for error in (refused, refused, DialFailed(NO_ANSWER), DialFailed(NO_ANSWER), refused, refused):
+        outage.handle_trouble(error)
+    outage.handle_recovery()
+    outage.handle_recovery()
+    refusal = f"control: token not found (AUTHENTICATION_FAILED){AGAIN}"
+    assert told(caplog) == [
+        ("ERROR", refusal),
+        ("WARNING", f"control: {NO_ANSWER}{AGAIN}"),
+        ("ERROR", refusal),
+        ("INFO", "control: back again"),
+    ]
+
+
 def test_the_recovery_is_told_once_and_the_next_trouble_again(outage: Outage, caplog: pytest.LogCaptureFixture) -> None:
     outage.handle_trouble(DialFailed(NO_ANSWER))
     outage.handle_recovery()

@@ -34,6 +34,7 @@ class Script:
     """How long each works first, seconds; None never gets that far, which is what those not listed do."""
     began: list[float] = attrs.field(factory=list)
     reports: list[tuple[ConnetError, float]] = attrs.field(factory=list)
+    refusals_last: bool = True
 
     async def run(self, up: Callable[[], None]) -> None:
         number = len(self.began)
@@ -54,7 +55,7 @@ class Script:
 
     async def play(self) -> None:
         with pytest.raises(GivenUp):
-            await keep_session(self.run, Backoff(WorstLuck(0)), self.report)
+            await keep_session(self.run, Backoff(WorstLuck(0)), self.report, refusals_last=self.refusals_last)
 
     @property
     def delays(self) -> list[float]:
@@ -107,6 +108,28 @@ async def test_an_error_out_of_nested_nurseries_is_reported_as_itself(autojump_c
     script = Script([ExceptionGroup("outer", [ExceptionGroup("inner", [refused, PathLost("gone")])])])
     await script.play()
     assert script.reports[0][0] is refused
+
+
+REFUSED = Refused(ErrorCode.AUTHENTICATION_FAILED, "token not found")
+GONE = DialFailed("no answer")
+
+
+async def test_a_refusal_is_followed_by_the_longest_delay_and_changes_no_other(autojump_clock: MockClock) -> None:
+    script = Script([GONE, GONE, REFUSED, REFUSED, GONE, REFUSED, GONE])
+    await script.play()
+    assert script.delays == pytest.approx([0.01, 0.03, 15.0, 15.0, 0.09, 15.0, 0.27])
+
+
+async def test_a_session_refused_after_a_long_life_waits_as_long(autojump_clock: MockClock) -> None:
+    script = Script([GONE, REFUSED, GONE], [None, 3600.0])
+    await script.play()
+    assert script.delays == pytest.approx([0.01, 15.0, 0.03])
+
+
+async def test_where_refusals_do_not_last_they_are_failures_like_any_other(autojump_clock: MockClock) -> None:
+    script = Script([GONE, REFUSED, REFUSED, GONE], refusals_last=False)
+    await script.play()
+    assert script.delays == pytest.approx([0.01, 0.03, 0.09, 0.27])
 
 
 async def test_an_error_that_is_none_of_ours_ends_the_loop(autojump_clock: MockClock) -> None:

@@ -80,7 +80,6 @@ INGRESS = f"[[server.ingress]]\n{PAIR}"
         ("destinations.db.relay-encryptions = ['tls']", "client.destinations.db.relay-encryptions[0]: "),
         ("destinations.db.url = 'https://x'", 'client.destinations.db.url: "https" is not supported in this release'),
         ("destinations.db.dial-timeout = 3", "client.destinations.db.dial-timeout: is a number, expected a duration"),
-        ("destinations.'' = { url = 'tcp://:1' }", 'client.destinations."": a name of 0 bytes, expected 1 to'),
     ],
 )
 def test_a_wrong_line_of_a_client(load_error: LoadError, line: str, error: str) -> None:
@@ -277,10 +276,6 @@ def test_a_damaged_certificate_or_key_is_named(load_error: LoadError, write: Cal
         ),
         (CLIENT, "a.toml:1: client: has neither destinations nor sources, so there is nothing to do"),
         (f'{CLIENT}nat-pmp = "dial"\n', 'a.toml:3: client.nat-pmp: "dial" does nothing in this release'),
-        (
-            f'{CLIENT}[client.sources.db]\nurl = "tcp://:1"\nroute = "direct"\n',
-            'a.toml:5: client.sources.db.route: "direct" never connects in this release',
-        ),
     ],
 )
 def test_a_client_is_warned(load: Load, write: Callable[..., Path], text: str, warning: str) -> None:

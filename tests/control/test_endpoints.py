@@ -209,9 +209,9 @@ async def test_an_error_is_never_written_into_the_middle_of_a_list(lab: Any, aut
         ({"endpoint": None}, ErrorCode.ANNOUNCE_VALIDATION_FAILED, "endpoint name is empty"),
         ({"endpoint": Endpoint("")}, ErrorCode.ANNOUNCE_VALIDATION_FAILED, "endpoint name is empty"),
         (
-            {"endpoint": Endpoint("db" * 513)},
+            {"endpoint": Endpoint("db" * 501)},
             ErrorCode.ANNOUNCE_VALIDATION_FAILED,
-            "endpoint name of 1026 bytes, at most 1024",
+            "endpoint name of 1002 bytes, at most 1000",
         ),
         ({"endpoint": Endpoint("web")}, ErrorCode.ENDPOINT_NOT_ALLOWED, "endpoint not allowed: web"),
         ({"role": Role.SOURCE}, ErrorCode.ROLE_NOT_ALLOWED, "role not allowed: source"),

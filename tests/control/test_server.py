@@ -15,10 +15,13 @@ from trio.testing import MockClock
 from connet_trio.control import ControlServer, open_control, run_control
 from connet_trio.engine import NetworkRule, parse_networks
 from connet_trio.errors import BindFailed, DialFailed, StoreError
+from connet_trio.identity import PinnedServer
+from connet_trio.quic import Dialing
 from connet_trio.records.control import Peers
 from connet_trio.records.model import Role
 from connet_trio.records.status import ControlClientStatus, IngressStatus, Restrictions, to_json
 from connet_trio.store import run_inline
+from connet_trio.wire import protocol_names
 
 LONELY = Peers()
 
@@ -65,6 +68,23 @@ async def test_every_ingress_is_served(lab: Any, autojump_clock: MockClock) -> N
     assert len(server.client_addresses) == 2
     assert server.relay_addresses == ()
     await lab.client()
+
+
+async def test_another_certificate_is_shown_to_relays_that_connect_from_now_on(
+    lab: Any, autojump_clock: MockClock
+) -> None:
+    server = await lab.start()
+    relay = await lab.relay()
+    server.replace_relay_credential(lab.identity(0).server)
+    with pytest.raises(DialFailed, match="not the one announced"):
+        await lab.relay()
+    identity = lab.identity(0)
+    trust = PinnedServer(identity.server.der, identity.name)
+    transport = await lab.transport()
+    dialing = Dialing(alpns=protocol_names(lab.RELAYS), trust=trust, server_name=identity.name)
+    await transport.dial(server.relay_addresses[0], dialing)
+    assert relay.connection.lost is None
+    await lab.client()  # clients are shown what they were
 
 
 async def test_draining_ends_every_session_and_lets_nobody_in(lab: Any, autojump_clock: MockClock) -> None:

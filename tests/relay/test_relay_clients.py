@@ -212,6 +212,14 @@ async def test_an_ingress_refuses_networks_before_the_handshake(lab: Any, autoju
             await lab.dial(host)
 
 
+async def test_an_endpoint_may_have_the_longest_name_there_is(lab: Any, autojump_clock: MockClock) -> None:
+    await lab.start_control()
+    relay = await lab.start()
+    longest = "é" * 500
+    await lab.join(await lab.source(endpoint=longest), await lab.destination(endpoint=longest))
+    assert list(relay.status().endpoints) == [longest]
+
+
 async def test_a_second_connection_with_the_same_key_takes_the_streams_and_keeps_its_place(
     lab: Any, autojump_clock: MockClock
 ) -> None:
