@@ -2,8 +2,10 @@
 
 client ─┬─ transport: receives for every connection, and drives each one
         ├─ control session: dial, authenticate, hold, back off, again
-        ├─ endpoint ─┬─ session: announce stream, relay stream
-        │            ├─ relay links
+        ├─ upkeep: interfaces, clock, certificates
+        ├─ direct port: accept ── whoever expects the peer
+        ├─ endpoint ─┬─ attendance: announce stream, relay stream
+        │            ├─ relay links, direct links
         │            └─ for those with a local side: listener, or acceptor
         └─ streams: everything spliced now, which a stop lets run for the drain timeout
 """
@@ -11,17 +13,31 @@ client ─┬─ transport: receives for every connection, and drives each one
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from random import Random
 
 import trio
 
 from connet_trio.client.control_session import ControlSession
+from connet_trio.client.endpoint_names import check_endpoint_name, endpoint_name_warnings
+from connet_trio.client.reachability import Reachability
 from connet_trio.client.reset_key import load_reset_key
 from connet_trio.client.settings import ClientSettings, DestinationSettings, SourceSettings
+from connet_trio.client.upkeep import Upkeep
 from connet_trio.concurrency import Workload, outlasting, single_error
-from connet_trio.endpoints import ClientContext, Destination, Endpoint, Source
+from connet_trio.endpoints import ClientContext, Destination, DirectContext, DirectPort, Endpoint, Source
 from connet_trio.errors import BindFailed, ConfigError, EndpointClosed
 from connet_trio.forward import open_tcp_listeners, serve_destination_stream, serve_source
-from connet_trio.quic import DatagramSocket, Stream, Surroundings, Transport, load_system_roots, open_transport
+from connet_trio.nat import read_interfaces
+from connet_trio.quic import (
+    DatagramSocket,
+    Faults,
+    Stream,
+    Surroundings,
+    Transport,
+    load_system_roots,
+    open_transport,
+    serve_connections,
+)
 from connet_trio.records.model import HostPort, Route
 from connet_trio.records.status import ClientStatus, EndpointStatus
 from connet_trio.version import BUILD_VERSION
@@ -50,13 +66,23 @@ async def open_client(settings: ClientSettings, *, surroundings: Surroundings | 
         roots = await trio.to_thread.run_sync(load_system_roots)
     socket, warnings = await _open_socket(settings, surroundings)
     reset_key = _reset_key(settings, socket, surroundings, warnings)
+    reachability = Reachability(
+        socket.local_address, surroundings.interfaces or read_interfaces, Random(surroundings.luck.random())
+    )
+    reachability.read_now()
+    port = DirectPort()
     with single_error():
         async with open_transport(
-            socket, wall_clock=surroundings.wall_clock, reset_key=reset_key, entropy=surroundings.entropy
+            socket,
+            wall_clock=surroundings.wall_clock,
+            reset_key=reset_key,
+            listening=port.listening,
+            entropy=surroundings.entropy,
         ) as transport:
-            session = ControlSession(settings, transport, surroundings, roots)
+            session = ControlSession(settings, transport, surroundings, roots, reachability.handle_public)
             async with outlasting(session.run), trio.open_nursery() as tasks:
-                client = Client(settings, transport, session, tasks, surroundings, tuple(warnings))
+                client = Client(settings, transport, session, reachability, port, tasks, surroundings, tuple(warnings))
+                await tasks.start(client.run)
                 try:
                     for destination in settings.destinations:
                         await client.serve_destination(destination)
@@ -88,6 +114,8 @@ class Client:
         settings: ClientSettings,
         transport: Transport,
         session: ControlSession,
+        reachability: Reachability,
+        port: DirectPort,
         tasks: trio.Nursery,
         surroundings: Surroundings,
         warnings: tuple[str, ...],
@@ -97,17 +125,37 @@ class Client:
         self._settings = settings
         self._transport = transport
         self._session = session
+        self._reachability = reachability
+        self._port = port
+        self._faults = Faults()
         self._tasks = tasks
         self._context = ClientContext(
             transport=transport,
             surroundings=surroundings,
             metadata=settings.metadata,
             handshake_idle_timeout=settings.handshake_idle_timeout,
+            direct=DirectContext(
+                transport=transport,
+                surroundings=surroundings,
+                port=port,
+                candidates=reachability.candidates,
+                handshake_idle_timeout=settings.handshake_idle_timeout,
+                handle_silence=lambda: self._upkeep.handle_silence(),
+            ),
+            directs=reachability.directs,
         )
+        self._upkeep = Upkeep(transport, session, reachability, surroundings, self._handle_clock)
         self._destinations: dict[str, Destination] = {}
         self._sources: dict[str, Source] = {}
         self._workload = Workload()
         self._accepting_scopes: list[trio.CancelScope] = []
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """What the client does by itself, beside its endpoints. Never returns."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._upkeep.run)
+            await nursery.start(serve_connections, self._transport, self._port.serve, self._faults)
+            task_status.started()
 
     async def add_destination(self, name: str, *, route: Route = Route.ANY) -> Destination:
         """Offer a service: a `trio.abc.Listener` of streams, announced when this returns.
@@ -162,20 +210,32 @@ class Client:
 
     def status(self) -> ClientStatus:
         """The status page (protocol section 13)."""
-        public = self._session.public
+        public = self._reachability.public
         return ClientStatus(
             status=self._session.status,
             metadata=self._settings.metadata,
             build_version=BUILD_VERSION,
             server_address=str(self._settings.server),
             direct_address=str(self._transport.local_address),
+            local_addresses=self._reachability.host_addresses,
             stun_addresses=() if public is None else (public,),
             destinations=_statuses(self._destinations),
             sources=_statuses(self._sources),
             last_error=self._session.last_error,
+            handler_errors=self._faults.count,
         )
 
+    def _handle_clock(self, wall_now: float) -> None:
+        for endpoint in (*self._destinations.values(), *self._sources.values()):
+            endpoint.handle_clock(wall_now)
+
     async def _start(self, endpoint: Endpoint, endpoints: "dict[str, Source] | dict[str, Destination]") -> None:
+        try:
+            check_endpoint_name(endpoint.name)
+        except ValueError as exc:
+            raise ConfigError(f"{endpoint.label}: {exc}") from exc
+        for warning in endpoint_name_warnings(endpoint.name):
+            logger.warning("%s: %s", endpoint.label, warning)
         if endpoint.name in endpoints:
             raise ConfigError(f"this client already has a {endpoint.known.role.name.lower()} {endpoint.label}")
         endpoints[endpoint.name] = endpoint  # type: ignore[assignment]  # each caller passes the dict of its kind

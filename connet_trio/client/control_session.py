@@ -29,17 +29,27 @@ class ControlSession:
     """Keeps the client logged in. Endpoints follow `link`, which is None while there is no session."""
 
     def __init__(
-        self, settings: ClientSettings, transport: Transport, surroundings: Surroundings, roots: tuple[bytes, ...]
+        self,
+        settings: ClientSettings,
+        transport: Transport,
+        surroundings: Surroundings,
+        roots: tuple[bytes, ...],
+        handle_public: Callable[[AddressPort], None],
     ) -> None:
+        """Prepare.
+
+        Args:
+          handle_public: told our address as control sees it, at each login.
+        """
         self.link: Watched[ControlLink | None] = Watched(None)
-        self.public: AddressPort | None = None
-        """Our address as control saw it last."""
         self._settings = settings
         self._transport = transport
         self._surroundings = surroundings
         self._trust = OperatorTrust(roots, settings.server_name)
         self._reconnect_token = b""
+        self._handle_public = handle_public
         self._ever_up = False
+        self._renewing = False
         self._outage = Outage(logger, f"control server {settings.server}")
 
     @property
@@ -74,16 +84,27 @@ class ControlSession:
         def report(error: ConnetError, delay: float) -> None:
             if not self._ever_up:
                 raise error
-            self._outage.handle_trouble(error)
+            if self._renewing:
+                self._renewing = False
+            else:
+                self._outage.handle_trouble(error)
 
         await keep_session(run_session, Backoff(Random(self._surroundings.luck.random())), report)
 
+    def renew(self) -> None:
+        """Log in anew at once, without trouble being reported: our address has probably changed."""
+        link = self.link.value
+        if link is not None and not link.connection.is_closed:
+            self._renewing = True
+            link.connection.close(*CLOSED)
+
     async def _run_session(self, up: Callable[[], None]) -> None:
         connection = await self._dial()
-        link = await self._authenticate(connection)
+        link, public = await self._authenticate(connection)
         try:
             up()
-            logger.info("connected to control server %s, seen from there as %s", self._settings.server, self.public)
+            self._handle_public(public)
+            logger.info("connected to control server %s, seen from there as %s", self._settings.server, public)
             self.link.set(link)
             raise await connection.wait_closed()
         finally:
@@ -108,7 +129,7 @@ class ControlSession:
         except DialFailed as exc:
             raise DialFailed(f"cannot reach the control server {settings.server}: {exc}") from exc
 
-    async def _authenticate(self, connection: Connection) -> ControlLink:
+    async def _authenticate(self, connection: Connection) -> tuple[ControlLink, AddressPort]:
         settings = self._settings
         request = records.Authenticate(
             token=settings.token,
@@ -124,6 +145,6 @@ class ControlSession:
         if reply.public is None:
             connection.close(*CLIENT_TO_CONTROL.failure)
             raise RemoteProtocolError(f"control server {settings.server} does not say how it sees us")
-        self.public, self._reconnect_token = reply.public.unmapped, reply.reconnect_token
+        self._reconnect_token = reply.reconnect_token
         version = wire_version(ConnectionKind.CLIENT_TO_CONTROL, connection.alpn)
-        return ControlLink(connection=connection, version=version)
+        return ControlLink(connection=connection, version=version), reply.public.unmapped

@@ -3,7 +3,7 @@
 import trio
 
 from connet_trio.concurrency import Watched
-from connet_trio.endpoints.connecting import accept_from_relay
+from connet_trio.endpoints.connecting import accept_directly, accept_from_relay
 from connet_trio.endpoints.control_link import ControlLink
 from connet_trio.endpoints.endpoint import ClientContext, Endpoint
 from connet_trio.errors import EndpointClosed
@@ -53,13 +53,25 @@ class Destination(Endpoint, trio.abc.Listener[Stream]):
         self._to_accept.close()
         await trio.lowlevel.checkpoint()
 
-    async def handle_stream(self, stream: Stream) -> None:
+    async def handle_relayed_stream(self, stream: Stream) -> None:
+        """Answer a source behind a relay and hand the stream to `accept`."""
+        if await accept_from_relay(stream, refusal=self._refusal):
+            await self._hand_over(stream)
+
+    async def handle_direct_stream(self, stream: Stream) -> None:
         """Answer a source and hand the stream to `accept`."""
-        if await accept_from_relay(stream, refusal=None if self._accepts else STOPPING):
-            try:
-                await self._accepted.send(stream)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                stream.close()
-            except BaseException:
-                stream.abort()
-                raise
+        if await accept_directly(stream, refusal=self._refusal):
+            await self._hand_over(stream)
+
+    @property
+    def _refusal(self) -> Error | None:
+        return None if self._accepts else STOPPING
+
+    async def _hand_over(self, stream: Stream) -> None:
+        try:
+            await self._accepted.send(stream)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            stream.close()
+        except BaseException:
+            stream.abort()
+            raise

@@ -1,32 +1,36 @@
-"""One source or destination of a client: announces itself, follows its peers and keeps its relays.
+"""One source or destination of a client: announces itself, follows its peers and keeps the paths to them.
 
-    endpoint ─┬─ session: for each session with control, one announce stream and one relay stream
-              ├─ relay links: one task for each relay offered; they outlive a session
-              └─ suspicions: a path that did not answer is tried in its turn again after a while
+    endpoint ─┬─ attendance: for each session with control, one announce stream and one relay stream
+              ├─ relay links: one task for each relay offered ┐ they outlive a session
+              ├─ direct links: one task for each peer         ┘
+              ├─ connections of direct links, which may outlive their time as a path
+              ├─ addresses: announced anew when we can be reached elsewhere
+              └─ deadlines: suspicions that end, peers kept long enough
 
 What the lists mean for paths is decided in `engine/paths.py`; this module carries it out.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Mapping
 from random import Random
 
 import attrs
 import trio
 
-from connet_trio.concurrency import Backoff, Outage, Watched, keep_session
-from connet_trio.endpoints.announcing import announce, subscribe_relays
+from connet_trio.concurrency import Watched
+from connet_trio.endpoints.attendance import Attendance, Listeners
 from connet_trio.endpoints.control_link import ControlLink
+from connet_trio.endpoints.direct_link import DirectContext, DirectLink
 from connet_trio.endpoints.knowledge import Knowledge
 from connet_trio.endpoints.peer_log import PeerLog
 from connet_trio.endpoints.relay_link import RelayLink
 from connet_trio.engine import Path
-from connet_trio.errors import ConnetError, DialFailed, EndpointClosed, Refused
-from connet_trio.identity import Realm, issue_identity
+from connet_trio.errors import CertificateRejected, EndpointClosed
+from connet_trio.identity import EndpointIdentity, Realm, issue_identity, needs_renewal
 from connet_trio.quic import Stream, Surroundings, Transport
-from connet_trio.records.control import Peer, Peers, Relay, Relays
-from connet_trio.records.model import Role, Route
+from connet_trio.records.control import Peer, Peers, Relay, Relays, RemotePeer
+from connet_trio.records.model import AddressPort, Role, Route
+from connet_trio.records.text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +43,9 @@ class ClientContext:
     surroundings: Surroundings
     metadata: str
     handshake_idle_timeout: float
+    direct: DirectContext
+    directs: Watched[tuple[AddressPort, ...]]
+    """Where peers may dial us."""
 
 
 class Endpoint:
@@ -51,9 +58,17 @@ class Endpoint:
         self.active = Watched(False)
         """Whether a path to some peer stands."""
         self._context = context
-        self._identity = issue_identity(Realm.PEER, wall_now=surroundings.wall_clock(), entropy=surroundings.entropy)
+        self._identity = self._issue_identity()
         self._announcement = Watched(self._peer())
-        self._suspected = trio.Event()
+        listeners = Listeners(
+            handle_peers=self._handle_peers,
+            handle_relays=self._handle_relays,
+            handle_unannounced=self._handle_unannounced,
+        )
+        self._attendance = Attendance(self.known, self._announcement, listeners, Random(surroundings.luck.random()))
+        self._deadlines_moved = trio.Event()
+        self._round = trio.CancelScope()
+        self._tasks: trio.Nursery
         self._closed = False
 
     @property
@@ -79,109 +94,103 @@ class Endpoint:
         if self._closed:
             raise EndpointClosed(f"{self.known.role.name.lower()} {self.label} is closed")
 
-    async def handle_stream(self, stream: Stream) -> None:
+    async def handle_relayed_stream(self, stream: Stream) -> None:
         """A stream that a relay opened; only destinations expect any."""
         stream.abort()
         await trio.lowlevel.checkpoint()
+
+    async def handle_direct_stream(self, stream: Stream) -> None:
+        """A stream that a peer opened; only destinations expect any."""
+        stream.abort()
+        await trio.lowlevel.checkpoint()
+
+    def handle_clock(self, wall_now: float) -> None:
+        """Look at our certificates at `wall_now` (Unix seconds): issue them anew if they are not valid long enough."""
+        if not needs_renewal(self._identity.server.der, wall_now):
+            return
+        logger.info("%s: new certificates, the present ones are not valid at this time or not for long", self.label)
+        # tokens of relays and expectations of peers are for the certificates we had: withdraw, and begin anew
+        self._round.cancel()
 
     # --- tasks
 
     async def run(
         self, sessions: Watched[ControlLink | None], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Announce in every session and keep the relays. Started once control has accepted the announcement.
+        """Announce in every session and keep the paths. Started once control has accepted the announcement.
 
         Raises:
           Refused, DialFailed: control refused the very first announcement, or left it unanswered; later ones are
             retried.
         """
-        start = _Start(task_status)
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch_suspicions)
-                async for session in sessions.changes():
-                    if session is not None:
-                        await self._attend(session, nursery, start)
+            while True:
+                with trio.CancelScope() as self._round:
+                    await self._run_identity(sessions, task_status)
+                self._forget_links()
+                self._identity = self._issue_identity()  # not before: tasks of the round may still have had a turn
         finally:
             self._closed = True
 
-    async def _attend(self, session: ControlLink, nursery: trio.Nursery, start: "_Start") -> None:
-        """Hold the streams of one session until it is lost."""
-        async with trio.open_nursery() as streams:
-            announce_it = partial(self._announce, start=start)
-            streams.start_soon(self._hold, "announcement", session, start, announce_it)
-            if self.known.route.allows_relay:
-                subscribe = partial(self._subscribe, nursery=nursery)
-                streams.start_soon(self._hold, "list of relays", session, start, subscribe)
-            await session.connection.wait_closed()
-            streams.cancel_scope.cancel()
+    async def _run_identity(self, sessions: Watched[ControlLink | None], task_status: trio.TaskStatus[None]) -> None:
+        """Everything that is bound to our present certificates."""
+        self._announcement.set(self._peer())
+        with self._context.direct.port.answer_for(self._identity.name, self._identity.server):
+            async with trio.open_nursery() as self._tasks:
+                self._tasks.start_soon(self._watch_deadlines)
+                self._tasks.start_soon(self._watch_addresses)
+                await self._attendance.run(sessions, task_status=task_status)
 
-    async def _announce(self, session: ControlLink, up: Callable[[], None], *, start: "_Start") -> None:
-        def handle(peers: Peers) -> None:
-            up()
-            self._handle_peers(peers)
-            start.set_done()
+    def _issue_identity(self) -> EndpointIdentity:
+        surroundings = self._context.surroundings
+        return issue_identity(Realm.PEER, wall_now=surroundings.wall_clock(), entropy=surroundings.entropy)
 
-        try:
-            await announce(session, self.name, self.known.role, self._announcement, handle)
-        finally:
-            self.known.announced = False
-
-    async def _subscribe(self, session: ControlLink, up: Callable[[], None], *, nursery: trio.Nursery) -> None:
-        def handle(relays: Relays) -> None:
-            up()
-            self._handle_relays(relays, nursery)
-
-        await subscribe_relays(session, self.name, self.known.role, self._identity.client.der, handle)
-
-    async def _hold(
-        self,
-        what: str,
-        session: ControlLink,
-        start: "_Start",
-        once: Callable[[ControlLink, Callable[[], None]], Awaitable[None]],
-    ) -> None:
-        """Open a stream again, with growing delays, whenever it ends before the session."""
-        outage = Outage(logger, f"{self.label}: {what}")
-
-        async def hold(up: Callable[[], None]) -> None:
-            def answered() -> None:
-                up()
-                outage.handle_recovery()
-
-            await once(session, answered)
-
-        def report(error: ConnetError, delay: float) -> None:
-            if session.connection.is_closed:
-                return  # the session says it
-            if isinstance(error, Refused | DialFailed) and not start.done:
-                raise error
-            outage.handle_trouble(error)
-
-        await keep_session(hold, self._backoff(), report)
-
-    async def _watch_suspicions(self) -> None:
+    async def _watch_deadlines(self) -> None:
         while True:
-            self._suspected = trio.Event()
+            self._deadlines_moved = trio.Event()
             with trio.move_on_at(self.known.paths.next_deadline()):
-                await self._suspected.wait()
+                await self._deadlines_moved.wait()
             self.known.paths.handle_timer(trio.current_time())
+            self._reconcile_direct()
             self._refresh()
 
-    def _backoff(self) -> Backoff:
-        return Backoff(Random(self._context.surroundings.luck.random()))
+    async def _watch_addresses(self) -> None:
+        async for _ in self._context.directs.changes():
+            self._announcement.set(self._peer())
 
     # --- told by control
 
-    def _handle_peers(self, peers: Peers) -> None:
-        self.known.peers = {remote.id: remote for remote in peers.peers}
-        self.known.paths.handle_peers(peers.peers)
+    def _handle_peers(self, peers: Peers, first: bool) -> None:
+        allowed = [self._allowed(remote) for remote in peers.peers]
+        if first:
+            renamed = self.known.paths.handle_first_peers(allowed, trio.current_time())
+            self._deadlines_moved.set()
+        else:
+            renamed = self.known.paths.handle_peers(allowed)
+        for former_id, peer_id in renamed.items():
+            self._rename(former_id, peer_id)
         if not self.known.announced:
             self.known.announced = True
             self.log.report_online()
+        self._reconcile_direct()
         self._refresh()
 
-    def _handle_relays(self, relays: Relays, nursery: trio.Nursery) -> None:
+    def _allowed(self, remote: RemotePeer) -> RemotePeer:
+        """What our route lets us use of a peer (section 4.2)."""
+        if remote.peer is None:
+            return remote
+        route = self.known.route
+        peer = attrs.evolve(
+            remote.peer,
+            directs=remote.peer.directs if route.allows_direct else (),
+            relay_ids=remote.peer.relay_ids if route.allows_relay else (),
+        )
+        return attrs.evolve(remote, peer=peer)
+
+    def _handle_unannounced(self) -> None:
+        self.known.announced = False
+
+    def _handle_relays(self, relays: Relays) -> None:
         links = self.known.links
         offers = {relay.id: relay for relay in relays.relays}
         for relay_id in [known for known in links if known not in offers]:
@@ -191,10 +200,10 @@ class Endpoint:
             if relay_id in links:
                 links[relay_id].offer = offer
             else:
-                link = links[relay_id] = self._make_link(offer)
-                nursery.start_soon(link.run)
+                link = links[relay_id] = self._make_relay_link(offer)
+                self._tasks.start_soon(link.run)
 
-    def _make_link(self, offer: Relay) -> RelayLink:
+    def _make_relay_link(self, offer: Relay) -> RelayLink:
         return RelayLink(
             offer,
             label=self.label,
@@ -203,11 +212,82 @@ class Endpoint:
             credential=self._identity.client,
             handshake_idle_timeout=self._context.handshake_idle_timeout,
             metadata=self._context.metadata,
+            holding=self._tasks,
             on_change=self._handle_link_change,
-            handle_stream=self.handle_stream,
+            handle_stream=self.handle_relayed_stream,
         )
 
-    # --- told by relay links and by those who try paths
+    # --- direct links
+
+    def _reconcile_direct(self) -> None:
+        """One direct link for each peer that announces addresses, and none for others (section 7.2)."""
+        dialable = _dialable(self.known.paths.peers)
+        links = self.known.direct
+        for peer_id in [known for known in links if known not in dialable or not links[known].is_for(dialable[known])]:
+            self._drop_direct(peer_id)
+        self.known.unusable.clear()
+        for peer_id, peer in dialable.items():
+            if peer_id in links:
+                links[peer_id].handle_peer(peer)
+                continue
+            try:
+                link = self._make_direct_link(peer_id, peer)
+            except CertificateRejected as exc:  # costs this peer alone (trap T12)
+                self.known.unusable[peer_id] = f"its certificate is unusable: {printable(str(exc))}"
+            else:
+                links[peer_id] = link
+                self._tasks.start_soon(link.run)
+
+    def _rename(self, former_id: str, peer_id: str) -> None:
+        """Control knows a peer by another id: its connections are as good as they were."""
+        links = self.known.direct
+        if former_id in links and peer_id not in links:
+            link = links[peer_id] = links.pop(former_id)
+            link.peer_id = peer_id
+            for kind in link.connections:
+                self.known.paths.handle_direct_down(Path(kind, former_id))
+                self.known.paths.handle_direct_up(Path(kind, peer_id))
+        self.log.handle_rename(former_id, peer_id)
+
+    def _drop_direct(self, peer_id: str) -> None:
+        link = self.known.direct.pop(peer_id)
+        link.scope.cancel()
+        for kind in link.connections:
+            self.known.paths.handle_direct_down(Path(kind, peer_id))
+
+    def _make_direct_link(self, peer_id: str, peer: Peer) -> DirectLink:
+        def report(path: Path, stands: bool) -> None:
+            if self.known.direct.get(path.id) is link:  # else withdrawn, and perhaps made anew meanwhile
+                self._handle_direct_change(path, stands)
+
+        link = DirectLink(
+            peer_id,
+            peer,
+            label=self.label,
+            context=self._context.direct,
+            identity=self._identity,
+            holding=self._tasks,
+            on_change=report,
+            handle_stream=self.handle_direct_stream,
+        )
+        return link
+
+    def _forget_links(self) -> None:
+        for peer_id in tuple(self.known.direct):
+            self._drop_direct(peer_id)
+        for relay_id in self.known.links:
+            self.known.paths.handle_relay_down(relay_id)
+        self.known.links.clear()
+        self.active.set(False)  # no word in the log: it has one about the reason
+
+    # --- told by links and by those who try paths
+
+    def _handle_direct_change(self, path: Path, stands: bool) -> None:
+        if stands:
+            self.known.paths.handle_direct_up(path)
+        else:
+            self.known.paths.handle_direct_down(path)
+        self._refresh()
 
     def _handle_link_change(self, link: RelayLink) -> None:
         relay_id = link.offer.id
@@ -228,7 +308,9 @@ class Endpoint:
     def handle_no_answer(self, path: Path) -> None:
         """A path did not answer in time: suspect."""
         self.known.paths.handle_no_answer(path, trio.current_time())
-        self._suspected.set()
+        if path.id in self.known.links and not path.kind.is_direct:
+            self.known.links[path.id].handle_no_answer()
+        self._deadlines_moved.set()
         self._refresh()
 
     def handle_answer(self, path: Path) -> None:
@@ -244,22 +326,13 @@ class Endpoint:
         self.log.report_changes()
 
     def _peer(self) -> Peer:
-        # direct addresses are announced by the release that can be dialled on them
         return Peer(
+            directs=self._context.directs.value if self.known.route.allows_direct else (),
             server_certificate=self._identity.server.der,
             client_certificate=self._identity.client.der,
             relay_ids=tuple(relay_id for relay_id, link in self.known.links.items() if link.connection is not None),
         )
 
 
-class _Start:
-    """Reports the first answer of control to whoever started the endpoint, once."""
-
-    def __init__(self, task_status: trio.TaskStatus[None]) -> None:
-        self._task_status = task_status
-        self.done = False
-
-    def set_done(self) -> None:
-        if not self.done:
-            self.done = True
-            self._task_status.started()
+def _dialable(peers: Mapping[str, RemotePeer]) -> dict[str, Peer]:
+    return {peer_id: remote.peer for peer_id, remote in peers.items() if remote.peer and remote.peer.directs}

@@ -2,10 +2,11 @@
 
 import attrs
 
+from connet_trio.endpoints.direct_link import DirectLink
 from connet_trio.endpoints.relay_link import RelayLink
 from connet_trio.engine import Path, Paths
 from connet_trio.forward import Traffic
-from connet_trio.records.control import RemotePeer
+from connet_trio.quic import Connection
 from connet_trio.records.model import Role, Route
 from connet_trio.records.text import printable
 
@@ -18,10 +19,12 @@ class Knowledge:
     role: Role
     route: Route
     paths: Paths = attrs.field(factory=Paths)
-    peers: dict[str, RemotePeer] = attrs.field(factory=dict)
-    """Remote peers by client id, as control listed them last."""
     links: dict[str, RelayLink] = attrs.field(factory=dict)
     """Relays by id, as control offered them last."""
+    direct: dict[str, DirectLink] = attrs.field(factory=dict)
+    """Links to the peers that may be reached directly, by client id."""
+    unusable: dict[str, str] = attrs.field(factory=dict)
+    """Why there is no direct link to a peer that announces addresses, by client id."""
     traffic: Traffic = attrs.field(factory=Traffic)
     announced: bool = False
     """Whether control has accepted the announcement in the present session."""
@@ -31,7 +34,15 @@ class Knowledge:
         """The name as logs show it."""
         return printable(self.name)
 
+    def connection_of(self, path: Path) -> Connection | None:
+        """The connection that is a path now."""
+        if path.kind.is_direct:
+            peer = self.direct.get(path.id)
+            return None if peer is None else peer.connections.get(path.kind)
+        link = self.links.get(path.id)
+        return None if link is None else link.connection
+
     def rtt_of(self, path: Path) -> float:
         """Round trip of a path in seconds, `inf` when it is down."""
-        link = self.links.get(path.id)
-        return float("inf") if link is None else link.smoothed_rtt
+        connection = self.connection_of(path)
+        return float("inf") if connection is None else connection.smoothed_rtt

@@ -1,10 +1,9 @@
 """A source: dials one of the destinations of its name, for each stream anew."""
 
-from functools import partial
-
 import trio
 
-from connet_trio.endpoints.connecting import ANSWER_SECONDS, connect_through_relay
+from connet_trio.concurrency import single_error
+from connet_trio.endpoints.connecting import ANSWER_SECONDS, connect_directly
 from connet_trio.endpoints.endpoint import ClientContext, Endpoint
 from connet_trio.engine import Path
 from connet_trio.errors import (
@@ -16,9 +15,13 @@ from connet_trio.errors import (
     Refused,
     RemoteProtocolError,
 )
-from connet_trio.quic import Stream
+from connet_trio.quic import Connection, Stream
 from connet_trio.records.model import Role, Route
-from connet_trio.wire import ConnectionKind, wire_version
+
+SILENCE_SECONDS = 2.0
+"""A path whose other end has not even acknowledged the request by then is dead: the next one is tried."""
+SILENCE_ROUND_TRIPS = 8.0
+"""But no sooner than after so many round trips."""
 
 
 class Source(Endpoint):
@@ -31,8 +34,8 @@ class Source(Endpoint):
     async def dial(self) -> Stream:
         """A stream that a destination has accepted; its local service may still turn out to be down.
 
-        Every path is tried, the best first; each has `dial_timeout` seconds and never more than 5. A path that does
-        not answer becomes suspect and is tried last for a while.
+        Every path is tried, the best first; each has `dial_timeout` seconds and never more than 5, and one from which
+        nothing at all comes back 2. A path that does not answer becomes suspect and is tried last for a while.
 
         Raises:
           NoActivePeers: no destination can be reached at the moment.
@@ -54,18 +57,39 @@ class Source(Endpoint):
         raise PeersUnreachable(f"cannot dial active destinations of {self.label}: {reasons}", tuple(causes))
 
     async def _try(self, path: Path) -> Stream:
-        link = self.known.links.get(path.id)
-        if link is None or link.connection is None:
-            raise PathLost(f"relay {path.id[:8]} is gone")
-        version = wire_version(ConnectionKind.CLIENT_TO_RELAY, link.connection.alpn)
-        connect = partial(connect_through_relay, link.connection, version)
-        with trio.move_on_after(self._attempt_seconds):
-            try:
-                stream = await connect()
-            except Refused:
-                self.handle_answer(path)
-                raise
+        connection = self.known.connection_of(path)
+        if connection is None:
+            raise PathLost(f"the path {self.log.describe_path(path)} is gone")
+        stream: Stream | None = None
+        try:
+            with trio.move_on_after(self._attempt_seconds) as scope, single_error():
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_give_up_when_silent, connection, scope)
+                    stream = await self._connect(path, connection)
+                    nursery.cancel_scope.cancel()
+        except Refused:
             self.handle_answer(path)
-            return stream
-        self.handle_no_answer(path)
-        raise DialFailed(f"no answer through relay {link.label} in {self._attempt_seconds:g} s")
+            raise
+        except BaseException:
+            if stream is not None:  # cancelled just when it was accepted
+                stream.abort()
+            raise
+        if stream is None:
+            self.handle_no_answer(path)
+            raise DialFailed(f"no answer {self.log.describe_path(path)}")
+        self.handle_answer(path)
+        return stream
+
+    async def _connect(self, path: Path, connection: Connection) -> Stream:
+        if path.kind.is_direct:
+            return await connect_directly(connection)
+        return await self.known.links[path.id].connect(connection)
+
+
+async def _give_up_when_silent(connection: Connection, scope: trio.CancelScope) -> None:
+    """Cancel an attempt on a connection from which nothing comes any more, not even an acknowledgement."""
+    asked = trio.current_time()
+    patience = max(SILENCE_SECONDS, SILENCE_ROUND_TRIPS * connection.smoothed_rtt)
+    await trio.sleep(patience)
+    if connection.last_heard < asked:
+        scope.cancel()

@@ -1,8 +1,9 @@
 """What the status page shows (protocol section 13): records, and the JSON they become.
 
 Keys are the original's, where it has them. Keys of our own are `last-error`, `handler-errors`, `bytes-in`, `bytes-out`,
-`bytes-forwarded`, `streams`, `streams-total` and, for each peer, `path`, `relay-id`, `rtt-ms`, `since` and `why`; they
-are always there, `null` when there is nothing to say, and readers of the original ignore them.
+`bytes-forwarded`, `streams`, `streams-total`, for each peer `path`, `relay-id`, `rtt-ms`, `since` and `why`, and for
+each of its connections `rtt-ms`, `bytes-in` and `bytes-out`; they are always there, `null` when there is nothing to
+say, and readers of the original ignore them.
 """
 
 import enum
@@ -49,6 +50,12 @@ class PathStatus:
     style: PathStyle
     address: str
     relay_id: str | None = keyed("relay-id", default=None, omit_empty=True)
+    rtt_ms: float | None = keyed("rtt-ms", default=None)
+    """Smoothed round trip, milliseconds."""
+    bytes_in: int = keyed("bytes-in", default=0)
+    """Stream bytes received on the connection, whatever streams they were for."""
+    bytes_out: int = keyed("bytes-out", default=0)
+    """Stream bytes sent on it."""
 
 
 def _sorted_by_style(paths: tuple[PathStatus, ...]) -> tuple[PathStatus, ...]:

@@ -57,7 +57,7 @@ def test_an_endpoint_shows_its_relays_and_its_peers() -> None:
         direct_addresses=(V4,),
         connections=(
             PathStatus(style=PathStyle.RELAY, address="198.51.100.1:19191", relay_id="r"),
-            PathStatus(style=PathStyle.OUTGOING, address="192.0.2.1:19192"),
+            PathStatus(style=PathStyle.OUTGOING, address="192.0.2.1:19192", rtt_ms=1.5, bytes_in=3, bytes_out=4),
         ),
         path=PathStyle.RELAY,
         relay_id="r",
@@ -81,8 +81,21 @@ def test_an_endpoint_shows_its_relays_and_its_peers() -> None:
                 "metadata": "",
                 "direct-addresses": ["192.0.2.1:19192"],
                 "connections": [
-                    {"style": "outgoing", "address": "192.0.2.1:19192"},
-                    {"style": "relay", "address": "198.51.100.1:19191", "relay-id": "r"},
+                    {
+                        "style": "outgoing",
+                        "address": "192.0.2.1:19192",
+                        "rtt-ms": 1.5,
+                        "bytes-in": 3,
+                        "bytes-out": 4,
+                    },
+                    {
+                        "style": "relay",
+                        "address": "198.51.100.1:19191",
+                        "relay-id": "r",
+                        "rtt-ms": None,
+                        "bytes-in": 0,
+                        "bytes-out": 0,
+                    },
                 ],
                 "path": "relay",
                 "relay-id": "r",

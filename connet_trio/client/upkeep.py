@@ -1,0 +1,91 @@
+"""What keeps a client right while its machine sleeps, moves, or has its clock set.
+
+upkeep ─┬─ reachability: reads the interfaces
+        ├─ moves: after one, log in to control anew and see which connections still work
+        ├─ clock: after a jump, the same connections, and the certificates
+        └─ certificates: looked at each hour, replaced before they expire
+"""
+
+import logging
+import math
+from collections.abc import Callable
+
+import trio
+
+from connet_trio.client.control_session import ControlSession
+from connet_trio.client.reachability import Reachability
+from connet_trio.concurrency import Watched, watch_wall_clock
+from connet_trio.quic import Surroundings, Transport
+
+logger = logging.getLogger(__name__)
+
+ALIVE_SECONDS = 3.0
+"""What a connection gets to show a sign of life after the machine slept or moved."""
+CERTIFICATES_SECONDS = 3600.0
+RENEWAL_SECONDS = 15.0
+"""Between two logins for no better reason than that peers do not answer."""
+
+
+class Upkeep:
+    """Watches the machine for one client."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        session: ControlSession,
+        reachability: Reachability,
+        surroundings: Surroundings,
+        handle_clock: Callable[[float], None],
+    ) -> None:
+        """Prepare.
+
+        Args:
+          handle_clock: told the wall time (Unix seconds) now and then and after each jump, to look at certificates.
+        """
+        self._transport = transport
+        self._session = session
+        self._reachability = reachability
+        self._wall_clock = surroundings.wall_clock
+        self._handle_clock = handle_clock
+        self._jumps = Watched(0)
+        self._renewed = -math.inf
+
+    async def run(self) -> None:
+        """Watch, for ever."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._reachability.run)
+            nursery.start_soon(self._follow_moves)
+            nursery.start_soon(watch_wall_clock, self._wall_clock, self._handle_jump)
+            nursery.start_soon(self._follow_jumps)
+            nursery.start_soon(self._look_at_certificates)
+
+    def handle_silence(self) -> None:
+        """A peer does not answer any more, or never did: a NAT may have given us another port, which control sees."""
+        now = trio.current_time()
+        if now - self._renewed >= RENEWAL_SECONDS:
+            self._renewed = now
+            self._session.renew()
+
+    async def _follow_moves(self) -> None:
+        async for moves in self._reachability.moved.changes():
+            if moves:
+                self._session.renew()  # it tells us our public address, which has probably changed
+                await self._transport.check_alive(ALIVE_SECONDS)
+
+    def _handle_jump(self, seconds: float) -> None:
+        logger.info(
+            "the clock moved by %.0f s, or this machine slept: looking at connections and certificates", seconds
+        )
+        self._jumps.set(self._jumps.value + 1)
+
+    async def _follow_jumps(self) -> None:
+        async for jumps in self._jumps.changes():
+            if jumps:
+                self._reachability.read_now()
+                self._handle_clock(self._wall_clock())
+                await self._transport.check_alive(ALIVE_SECONDS)
+
+    async def _look_at_certificates(self) -> None:
+        while True:
+            await trio.sleep(CERTIFICATES_SECONDS)
+            self._handle_clock(self._wall_clock())
