@@ -1,11 +1,13 @@
 """A deployment on a simulated network: control, relays and clients as real code, in virtual time, from one seed."""
 
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from ipaddress import IPv4Address, ip_address
 
+import attrs
 import trio
 
 from connet_trio.client import Client, ClientSettings, open_client
@@ -17,9 +19,12 @@ from connet_trio.errors import DialFailed
 from connet_trio.identity import Credential, issue_server_credential
 from connet_trio.quic import DatagramSocket, Stream, Surroundings
 from connet_trio.records.model import AddressPort, HostPort, Route
+from connet_trio.records.status import PathStyle
 from connet_trio.relay import RelayIngressSettings, RelayServer, RelaySettings, open_relay
 from connet_trio.store import run_inline
-from connet_trio.testing.network import DEFAULT_LINK, Link, SimulatedNetwork, open_network
+from connet_trio.testing.hosts import ANY
+from connet_trio.testing.nat import OPEN, NatBehavior
+from connet_trio.testing.network import DEFAULT_LINK, Host, Link, Router, SimulatedNetwork, open_network
 
 START = 1_800_000_000.0
 """Unix seconds at virtual time 0."""
@@ -27,22 +32,31 @@ CONTROL_HOST = "192.0.2.1"
 CLIENTS_PORT, RELAYS_PORT, RELAY_PORT, CLIENT_PORT = 19_190, 19_189, 19_191, 19_192
 TOKEN, RELAY_TOKEN = "simulated client token", "simulated relay token"
 CHUNK_BYTES = 1 << 16
+FIRST_CLIENT, FIRST_SITE = IPv4Address("203.0.113.0"), IPv4Address("198.18.0.0")
+"""What clients on the internet, and routers there, are counted from."""
+FIRST_PRIVATE, FIRST_PUBLIC = IPv4Address("10.0.0.0"), IPv4Address("198.19.0.0")
+"""What networks behind a router that translates, and behind a firewall, are counted from; each is a /24."""
 
 
-def simulated_surroundings(network: SimulatedNetwork, host: str, seed: int | str) -> Surroundings:
-    """What a service on `host` (an IP address) takes from outside; nothing of it is real."""
-    address = ip_address(host)
+def simulated_surroundings(network: SimulatedNetwork, host: Host | str, seed: int | str) -> Surroundings:
+    """What a service on `host` takes from outside; nothing of it is real.
+
+    Args:
+      host: or the address of one on the internet, made if there is none.
+    """
+    machine = network.host(host) if isinstance(host, str) else host
 
     async def open_udp_socket(place: HostPort) -> DatagramSocket:
         await trio.lowlevel.checkpoint()
-        return network.socket(AddressPort(address, place.port))
+        return machine.socket(place.port, place.host or ANY)
 
     return Surroundings(
         wall_clock=lambda: START + trio.current_time(),
-        luck=random.Random(f"{seed}{host}luck"),
-        entropy=random.Random(f"{seed}{host}entropy").randbytes,
+        luck=random.Random(f"{seed}{machine.name}luck"),
+        entropy=random.Random(f"{seed}{machine.name}entropy").randbytes,
         open_udp_socket=open_udp_socket,
         resolve=resolve_literal,
+        interfaces=machine.interfaces,
         store_runner=run_inline,
     )
 
@@ -83,6 +97,9 @@ class Deployment:
         )
         self._stack = stack
         self._clients = 0
+        self._sites = 0
+        self._inside: dict[Router, IPv4Address] = {}  # the last address given to a client of each site
+        self._hosts: dict[Client, Host] = {}
 
     async def start_control(self) -> None:
         """Start the control server; once per deployment."""
@@ -113,17 +130,47 @@ class Deployment:
         self.relays[number] = relay
         return relay
 
-    async def add_client(self, host: str | None = None, *, metadata: str = "", token: str = TOKEN) -> Client:
-        """Start a client, on a host of its own unless `host` (an IP address) is given."""
-        return await self._stack.enter_async_context(self.open_client(host, metadata=metadata, token=token))
+    def add_site(self, behavior: NatBehavior | None, *, behind: Router | None = None) -> Router:
+        """A router for clients to be behind, itself on the internet or behind another one."""
+        outside: IPv4Address | None = None
+        if behavior is not None and behavior.translates:
+            self._sites += 1
+            outside = FIRST_SITE + self._sites if behind is None else self._next_inside(behind)
+        return self.network.add_router(behavior, None if outside is None else str(outside), behind=behind)
+
+    async def add_client(
+        self,
+        host: Host | str | None = None,
+        *,
+        behind: NatBehavior | Router | None = OPEN,
+        metadata: str = "",
+        token: str = TOKEN,
+    ) -> Client:
+        """Start a client for the length of the deployment.
+
+        Args:
+          host: an address on the internet, or any host; by default one of its own.
+          behind: where that one is: on the internet, behind a router, or behind a new one that behaves so.
+
+        Raises:
+          ValueError: both are given.
+        """
+        return await self._stack.enter_async_context(
+            self.open_client(host, behind=behind, metadata=metadata, token=token)
+        )
 
     @asynccontextmanager
     async def open_client(
-        self, host: str | None = None, *, metadata: str = "", token: str = TOKEN
+        self,
+        host: Host | str | None = None,
+        *,
+        behind: NatBehavior | Router | None = OPEN,
+        metadata: str = "",
+        token: str = TOKEN,
     ) -> AsyncIterator[Client]:
         """As `add_client`, for the length of a block."""
         self._clients += 1
-        where = host or f"203.0.113.{self._clients}"
+        machine = self._host_for_client(host, behind)
         settings = ClientSettings(
             token=token,
             metadata=metadata,
@@ -131,25 +178,64 @@ class Deployment:
             server_roots=(self.credential.der,),
             direct_address=HostPort("", CLIENT_PORT),
         )
-        surroundings = simulated_surroundings(self.network, where, f"{self.seed}/{self._clients}")
+        surroundings = simulated_surroundings(self.network, machine, f"{self.seed}/{self._clients}")
         async with open_client(settings, surroundings=surroundings) as client:
-            yield client
+            self._hosts[client] = machine
+            try:
+                yield client
+            finally:
+                del self._hosts[client]
 
-    async def add_pair(self, name: str = "echo", route: Route = Route.RELAY) -> tuple[Destination, Source]:
+    @property
+    def clients(self) -> tuple[Client, ...]:
+        """Those running, in the order they were started; the destination's comes first after `add_pair`."""
+        return tuple(self._hosts)
+
+    def host_of(self, client: Client) -> Host:
+        """Where a running client is; its router, if any, is `host.router`."""
+        return self._hosts[client]
+
+    async def add_pair(
+        self,
+        name: str = "echo",
+        route: Route = Route.RELAY,
+        *,
+        destination_behind: NatBehavior | Router | None = OPEN,
+        source_behind: NatBehavior | Router | None = OPEN,
+    ) -> tuple[Destination, Source]:
         """A destination and a source of `name`, on new clients, with a path between them."""
-        destination = await (await self.add_client(metadata="destination")).add_destination(name, route=route)
-        source = await (await self.add_client(metadata="source")).add_source(name, route=route)
+        offering = await self.add_client(behind=destination_behind, metadata="destination")
+        destination = await offering.add_destination(name, route=route)
+        source = await (await self.add_client(behind=source_behind, metadata="source")).add_source(name, route=route)
         await source.wait_reachable()
         return destination, source
 
-    async def echo(self, data: bytes, name: str = "echo") -> bytes:
+    async def echo(self, data: bytes, name: str = "echo", route: Route = Route.RELAY) -> bytes:
         """Send `data` from a new source to a new destination that sends it back; returns what came back."""
-        destination, source = await self.add_pair(name)
+        destination, source = await self.add_pair(name, route)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(trio.serve_listeners, echo_stream, [destination]))
             answer = await exchange(await source.dial(), data)
             nursery.cancel_scope.cancel()
         return answer
+
+    def _host_for_client(self, host: Host | str | None, behind: NatBehavior | Router | None) -> Host:
+        if host is not None:
+            if behind is not None:
+                raise ValueError("a host that is given is where it is")
+            return self.network.host(host) if isinstance(host, str) else host
+        if behind is None:
+            return self.network.host(f"{FIRST_CLIENT + self._clients}/32")
+        router = behind if isinstance(behind, Router) else self.add_site(behind)
+        return self.network.host(f"{self._next_inside(router)}/24", behind=router)
+
+    def _next_inside(self, router: Router) -> IPv4Address:
+        """The next address behind a router: `.2` of a network of its own, then `.3` and so on."""
+        if router not in self._inside:
+            first = FIRST_PRIVATE if router.translates(FIRST_PRIVATE) else FIRST_PUBLIC
+            self._inside[router] = first + 256 * (len(self._inside) + 1) + 1
+        self._inside[router] += 1
+        return self._inside[router]
 
 
 async def echo_stream(stream: Stream) -> None:
@@ -181,3 +267,37 @@ async def exchange(stream: AbortableStream, data: bytes) -> bytes:
 def relay_bytes(deployment: Deployment) -> Mapping[int, int]:
     """Payload bytes each relay has forwarded, by number."""
     return {number: relay.status().bytes_forwarded for number, relay in deployment.relays.items()}
+
+
+@attrs.frozen(kw_only=True)
+class EndpointPaths:
+    """How an endpoint reaches its peers."""
+
+    selected: Mapping[str, PathStyle | None]
+    """The kind of path in use, by client id of the peer; None while there is none."""
+    bytes_in: Mapping[PathStyle, int]
+    """Stream bytes received by connections that stand now, over each kind of path that stands."""
+    bytes_out: Mapping[PathStyle, int]
+    """Stream bytes sent, likewise."""
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether there are peers and each is reached without a relay."""
+        return bool(self.selected) and not {None, PathStyle.RELAY} & set(self.selected.values())
+
+
+def paths_of(client: Client, name: str) -> EndpointPaths:
+    """What the status page of `client` says of its source `name`, or of its destination if it has no such source.
+
+    Raises:
+      KeyError: it has neither.
+    """
+    status = client.status()
+    endpoint = status.sources[name] if name in status.sources else status.destinations[name]
+    received, sent = Counter[PathStyle](), Counter[PathStyle]()
+    for peer in endpoint.peers.values():
+        for path in peer.connections:
+            received[path.style] += path.bytes_in
+            sent[path.style] += path.bytes_out
+    selected = {id_: peer.path for id_, peer in endpoint.peers.items()}
+    return EndpointPaths(selected=selected, bytes_in=received, bytes_out=sent)

@@ -1,12 +1,14 @@
 """A directory from which every service can run on this machine: a certificate, free ports, configuration files."""
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 import attrs
 import trio
 
+from connet_trio.concurrency import single_error
 from connet_trio.testing.processes import ServiceProcess, free_ports, open_service
 
 START_SECONDS = 20.0
@@ -15,7 +17,11 @@ START_SECONDS = 20.0
 STATUS = "127.0.0.1:0"
 
 
-@attrs.frozen(kw_only=True)
+RouteName = Literal["any", "direct", "relay"]
+ProcessName = Literal["server", "relay", "destination", "source"]
+
+
+@attrs.define(kw_only=True, eq=False)
 class Processes:
     """A server and two clients; the server is control alone where the relay is a process of its own."""
 
@@ -29,6 +35,29 @@ class Processes:
         """All of them, in the order they started."""
         relays = () if self.relay is None else (self.relay,)
         return (self.server, *relays, self.destination, self.source)
+
+
+@attrs.define(kw_only=True, eq=False)
+class SiteProcesses(Processes):
+    """Those of a site; whichever has ended can be started again."""
+
+    _start: Callable[[ProcessName], Awaitable[ServiceProcess]]
+
+    def process(self, name: ProcessName) -> ServiceProcess:
+        """The latest process of that name."""
+        service = getattr(self, name)
+        assert isinstance(service, ServiceProcess), f"no process {name} here"
+        return service
+
+    async def start_again(self, name: ProcessName) -> ServiceProcess:
+        """Start a process that has ended anew on the same files, and return it once it is up.
+
+        Raises:
+          ProcessEnded, trio.TooSlowError: it did not come up.
+        """
+        service = await self._start(name)
+        setattr(self, name, service)
+        return service
 
 
 @attrs.frozen(kw_only=True)
@@ -57,13 +86,14 @@ class LocalSite:
         """Write a file."""
         (self.directory / name).write_text(text)
 
-    def write_server(self) -> None:
+    def write_server(self, *, endpoint_expiry: str = "30s") -> None:
         """`server.toml`: control and a relay."""
         self.write(
             "server.toml",
             f"""[server]
 tokens = ["client-d-token", "client-s-token"]
 status-addr = "{STATUS}"
+endpoint-expiry-timeout = "{endpoint_expiry}"
 
 [[server.ingress]]
 addr = ":{self.control}"
@@ -76,7 +106,7 @@ hostports = ["localhost"]
 """,
         )
 
-    def write_control_and_relay(self) -> None:
+    def write_control_and_relay(self, *, endpoint_expiry: str = "30s") -> None:
         """`control.toml` and `relay.toml`."""
         self.write(
             "control.toml",
@@ -84,6 +114,7 @@ hostports = ["localhost"]
 clients-tokens = ["client-d-token", "client-s-token"]
 relays-tokens = ["relay-token"]
 status-addr = "{STATUS}"
+endpoint-expiry-timeout = "{endpoint_expiry}"
 
 [[control.clients-ingress]]
 addr = ":{self.control}"
@@ -110,10 +141,10 @@ hostports = ["localhost"]
 """,
         )
 
-    def write_clients(self) -> None:
-        """`client-d.toml`, which offers the target as `serviceA`, and `client-s.toml`, which uses it over the relay."""
+    def write_clients(self, *, route: RouteName = "relay") -> None:
+        """`client-d.toml`, which offers the target as `serviceA`, and `client-s.toml`, which uses it by `route`."""
         destination = f'[client.destinations.serviceA]\nurl = "tcp://127.0.0.1:{self.target}"\n'
-        source = f'[client.sources.serviceA]\nroute = "relay"\nurl = "tcp://127.0.0.1:{self.source}"\n'
+        source = f'[client.sources.serviceA]\nroute = "{route}"\nurl = "tcp://127.0.0.1:{self.source}"\n'
         self.write("client-d.toml", self._client("client-d-token") + destination)
         self.write("client-s.toml", self._client("client-s-token") + source)
 
@@ -131,20 +162,50 @@ status-addr = "{STATUS}"
         return open_service(*arguments, directory=self.directory, **variables)
 
     @asynccontextmanager
-    async def open_relayed(self, *, separate_relay: bool = False) -> AsyncIterator[Processes]:
+    async def open_relayed(self, *, separate_relay: bool = False) -> AsyncIterator[SiteProcesses]:
         """Everything, from files already written, until the source has found the destination over the relay."""
-        async with AsyncExitStack() as stack:
+        async with self.open_connected("connected through relay", separate_relay=separate_relay) as processes:
+            yield processes
 
-            async def start(command: str, name: str) -> ServiceProcess:
-                service = await stack.enter_async_context(self.open(command, "--config", f"{name}.toml"))
+    @asynccontextmanager
+    async def open_connected(self, path: str, *, separate_relay: bool = False) -> AsyncIterator[SiteProcesses]:
+        """Everything, from files already written, until the source has logged `path`."""
+
+        async def hold(name: ProcessName, *, task_status: trio.TaskStatus[ServiceProcess]) -> None:
+            async with self.open(*_command(name, separate_relay=separate_relay)) as service:
                 with trio.fail_after(START_SECONDS):
                     await service.wait_line("is up")
-                return service
+                task_status.started(service)
+                await trio.sleep_forever()
 
-            server = await start("control", "control") if separate_relay else await start("server", "server")
-            relay = await start("relay", "relay") if separate_relay else None
-            destination = await start("client", "client-d")
-            source = await start("client", "client-s")
-            with trio.fail_after(START_SECONDS):
-                await source.wait_line("connected through relay")
-            yield Processes(server=server, destination=destination, source=source, relay=relay)
+        with single_error():
+            async with trio.open_nursery() as nursery:
+
+                async def start(name: ProcessName) -> ServiceProcess:
+                    service: ServiceProcess = await nursery.start(hold, name)
+                    return service
+
+                processes = SiteProcesses(
+                    server=await start("server"),
+                    relay=await start("relay") if separate_relay else None,
+                    destination=await start("destination"),
+                    source=await start("source"),
+                    start=start,
+                )
+                with trio.fail_after(START_SECONDS):
+                    await processes.source.wait_line(path)
+                yield processes
+                nursery.cancel_scope.cancel()
+
+
+def _command(name: ProcessName, *, separate_relay: bool) -> tuple[str, str, str]:
+    match name:
+        case "server":
+            service = "control" if separate_relay else "server"
+            return service, "--config", f"{service}.toml"
+        case "relay":
+            return "relay", "--config", "relay.toml"
+        case "destination":
+            return "client", "--config", "client-d.toml"
+        case "source":
+            return "client", "--config", "client-s.toml"

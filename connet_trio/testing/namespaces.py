@@ -33,6 +33,19 @@ class Lan:
         """The name of the namespace of `host`."""
         return f"{self._prefix}{host}"
 
+    def unplug(self, host: str) -> None:
+        """Switch off the interface of a host."""
+        _ip("-n", self.namespace(host), "link", "set", "eth0", "down")
+
+    def plug_in(self, host: str) -> None:
+        """Switch it on again."""
+        _ip("-n", self.namespace(host), "link", "set", "eth0", "up")
+
+    def isolate(self, *hosts: str) -> None:
+        """Let nothing pass between these hosts any more; all others reach them as before."""
+        for host in hosts:
+            _run("bridge", "-n", f"{self._prefix}sw", "link", "set", "dev", f"p{host}", "isolated", "on")
+
 
 @contextmanager
 def open_lan(addresses: Mapping[str, str]) -> Iterator[Lan]:
@@ -64,6 +77,10 @@ def _add_namespace(stack: ExitStack, name: str) -> None:
 
 
 def _ip(*arguments: str) -> None:
-    result = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+    _run("ip", *arguments)
+
+
+def _run(*command: str) -> None:
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
-        raise RuntimeError(f"ip {' '.join(arguments)}: {result.stderr.strip()}")
+        raise RuntimeError(f"{' '.join(command)}: {result.stderr.strip()}")

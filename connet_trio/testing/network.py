@@ -1,20 +1,27 @@
 """Simulated UDP on the clock of trio: a seed decides what the network does to each datagram.
 
-A host is an IP address; between any two of them is a `Link` with a delay, a bottleneck and some bad luck. A datagram is
-judged when it is sent (`Fate`) and, if it travels, again on arrival: the cable may be cut by then, the port given back.
+Hosts are on the internet or behind routers, which translate, filter or both (`nat`), also in series. Between any two
+ends is a `Link` with a delay, a bottleneck and some bad luck, once, however many routers are on the way. A datagram
+leaves through the routers of its sender at once; it is then judged (`Fate`) and, if it travels, again on arrival: the
+cable may be cut by then, the port given back, or no mapping of the receiver's routers let it in.
 
-Luck is drawn per flow (from one address and port to another) out of `Random(f"{seed}{source}{destination}")`, the same
-number of draws for every datagram, so that the nth datagram of a flow has one fate whatever order tasks ran in and
-whatever else was sent. One task delivers, woken by the deadline of the first arrival; nothing polls. Every hop takes
-at least `MIN_DELAY`, so that two hosts answering each other cannot stop virtual time.
+What links and cuts are about may be named more or less narrowly: a host is all its addresses at any time, an address
+is whoever has it (10.0.0.2 may be two of them, at two sites), a router or its outside address is everybody behind. Of
+several links the one between the narrowest names counts, the sender's first; any cut does.
+
+Luck is drawn per flow (from one host's address and port to another address and port, as the host knows both) out of
+`Random(f"{seed}{source}{destination}")`, the same number of draws for every datagram, so that the nth datagram of a
+flow has one fate whatever order tasks ran in and whatever else was sent. Behind a router the host's name is part of
+it; the outside port it is given there is not. One task delivers, woken by the deadline of the first arrival; nothing
+polls. Every hop takes at least `MIN_DELAY`, so that two hosts answering each other cannot stop virtual time.
 """
 
 import enum
 import heapq
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, ip_address
 from math import inf
 from random import Random
 from typing import NamedTuple
@@ -22,53 +29,34 @@ from typing import NamedTuple
 import attrs
 import trio
 
-from connet_trio.errors import BindFailed, DialFailed
-from connet_trio.quic.network_path import Datagram, NetworkPath, SocketAddress
+from connet_trio.engine import InterfaceAddress
 from connet_trio.records.model import AddressPort
+from connet_trio.testing.hosts import UPLINK, Host, parse_interfaces
+from connet_trio.testing.journeys import Departure, Entrance, depart, enter
+from connet_trio.testing.links import DEFAULT_LINK, Link, LinkTable, Place
+from connet_trio.testing.nat import FIREWALL, Nat, NatBehavior
+from connet_trio.testing.routers import Realm, Router
+from connet_trio.testing.sockets import INBOX_DATAGRAMS, SimulatedSocket
+
+__all__ = [
+    "DEFAULT_LINK",
+    "INBOX_DATAGRAMS",
+    "MIN_DELAY",
+    "Fate",
+    "Host",
+    "Link",
+    "Router",
+    "Sighting",
+    "SimulatedNetwork",
+    "SimulatedSocket",
+    "open_network",
+]
 
 MIN_DELAY = 1e-6
 """Seconds one way even on a link without delay."""
 
 REORDERING_DELAY = 0.005
 """Seconds, at most, by which a reordered datagram or a second copy is late; at least a fifth of it."""
-
-INBOX_DATAGRAMS = 1024
-"""What a socket holds unread; past that it drops what arrives, as a full kernel buffer does."""
-
-RECEIVE_DATAGRAMS = 64
-"""What one `receive_batch` takes."""
-
-FIRST_EPHEMERAL_PORT = 49_152
-
-Host = str | IPv4Address | IPv6Address
-"""An address without a port."""
-
-_fraction = [attrs.validators.ge(0.0), attrs.validators.le(1.0)]
-
-
-@attrs.frozen(kw_only=True)
-class Link:
-    """One direction between two hosts."""
-
-    delay: float = attrs.field(default=0.02, validator=attrs.validators.ge(0.0))
-    """Seconds one way."""
-    jitter: float = attrs.field(default=0.0, validator=attrs.validators.ge(0.0))
-    """At most this many seconds more, evenly distributed; on its own it never changes the order of a flow."""
-    loss: float = attrs.field(default=0.0, validator=_fraction)
-    """Fraction of datagrams that never arrive."""
-    duplication: float = attrs.field(default=0.0, validator=_fraction)
-    """Fraction that arrives twice."""
-    reordering: float = attrs.field(default=0.0, validator=_fraction)
-    """Fraction that is late by up to `REORDERING_DELAY`, so that later ones overtake."""
-    mtu: int = 1500
-    """Bytes of an IP packet; larger ones vanish, as nobody may fragment them."""
-    rate: float | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.gt(0.0)))
-    """Bytes per second, IP headers included, of the bottleneck that all flows from one host to the other share."""
-    queue_bytes: int = 256 * 1024
-    """What waits before the bottleneck; a packet that finds no room is dropped."""
-
-
-DEFAULT_LINK = Link()
 
 
 class Fate(enum.Enum):
@@ -79,6 +67,8 @@ class Fate(enum.Enum):
     TOO_BIG = "larger than the MTU"
     QUEUE_FULL = "no room before the bottleneck"
     CUT = "cut off"
+    FILTERED = "no mapping lets it in"
+    NO_ROUTE = "the host has no address to send it from"
     NOBODY = "nothing listens there"
     INBOX_FULL = "the receiver does not read"
 
@@ -88,24 +78,24 @@ class Sighting(NamedTuple):
 
     time: float
     source: AddressPort
+    """As seen outside of the sender's routers."""
     destination: AddressPort
+    """As the sender wrote it."""
     size: int
     fate: Fate
 
 
 @attrs.define
 class _Flow:
-    source: AddressPort
-    destination: AddressPort
-    hosts: tuple[str, str]
     luck: Random
     latest_arrival: float = -inf
 
 
-class _Arrival(NamedTuple):
-    time: float
+class _Travelling(NamedTuple):
+    arrival: float
     number: int  # equal times keep their order, and nothing behind it is compared
-    flow: _Flow
+    departure: Departure
+    destination: AddressPort
     data: bytes
 
 
@@ -131,213 +121,206 @@ class SimulatedNetwork:
 
     def __init__(self, seed: int | str, *, link: Link = DEFAULT_LINK, trace_limit: int = 0) -> None:
         self._seed = seed
-        self._link = link
-        self._links: dict[tuple[str, str], Link] = {}
-        self._cuts: set[tuple[str, str]] = set()  # only asked, never iterated: no order
-        self._free_at: dict[tuple[str, str], float] = {}  # when the bottleneck has sent what it holds
-        self._flows: dict[tuple[AddressPort, AddressPort], _Flow] = {}
-        self._sockets: dict[AddressPort, SimulatedSocket] = {}
-        self._travelling: list[_Arrival] = []
+        self._internet = Realm()
+        self._links = LinkTable(link)
+        self._free_at: dict[tuple[Place, Place], float] = {}  # when the bottleneck has sent what it holds
+        self._flows: dict[tuple[Host, AddressPort, AddressPort], _Flow] = {}
+        self._travelling: list[_Travelling] = []
         self._number = 0
+        self._firewalls = 0
         self._nap = trio.CancelScope()
         self.fates: Counter[Fate] = Counter()
         self.trace: deque[Sighting] = deque(maxlen=trace_limit)
         """The last `trace_limit` decisions, oldest first."""
 
-    def socket(self, address: AddressPort | str) -> "SimulatedSocket":
-        """A socket bound to `address` (`192.0.2.1:4000`, `[2001:db8::1]:4000`); port 0 is the next free one.
+    # --- who is there
+
+    def host(
+        self, address: str | InterfaceAddress, *more: str | InterfaceAddress, behind: Router | None = None
+    ) -> Host:
+        """The host on the internet or behind a router that has the first of these addresses, made if there is none.
+
+        `Host` says how addresses are written; the first is the first that is not on an interface of its own.
+
+        Raises:
+          ValueError: one is no address, somebody else has it, or the host that has the first does not have the others.
+        """
+        realm = self._internet if behind is None else behind.inside
+        wanted = parse_interfaces((address, *more))
+        first = next((entry for entry in wanted if entry.interface == UPLINK), wanted[0]).address
+        found = realm.members.get(first)
+        if isinstance(found, Host):
+            missing = [entry.address for entry in wanted if entry.address not in found.own.members]
+            if missing:
+                raise ValueError(f"{found} does not have {missing[0]}")
+            return found
+        return Host(str(first) if behind is None else f"{first} behind {behind.name}", realm, wanted, self)
+
+    def add_router(
+        self,
+        behavior: NatBehavior | None,
+        address: str | None = None,
+        *,
+        ipv6: NatBehavior | None = FIREWALL,
+        behind: Router | None = None,
+    ) -> Router:
+        """A router, on the internet or behind another one, with nobody inside yet.
+
+        Args:
+          behavior: what it does to IPv4; None lets everything pass.
+          address: outside, if `behavior` translates; it has none otherwise.
+          ipv6: what it does to IPv6, which is never translated; None lets everything pass.
+
+        Raises:
+          ValueError: the address is missing, needless, or somebody else's; or `ipv6` translates.
+        """
+        translates = behavior is not None and behavior.translates
+        if translates is not (address is not None):
+            raise ValueError("a router has an address outside if it translates, and only then")
+        if ipv6 is not None and ipv6.translates:
+            raise ValueError("IPv6 is not translated")
+        self._firewalls += not translates
+        name = address or f"firewall {self._firewalls}"
+        if behind is not None:
+            name = f"{name} behind {behind.name}"
+        luck = Random(f"{self._seed}router {name}")
+        outside = None if address is None else IPv4Address(address)
+        return Router(
+            name,
+            self._internet if behind is None else behind.inside,
+            None if behavior is None else Nat(behavior, luck, outside),
+            None if ipv6 is None else Nat(ipv6, luck),
+        )
+
+    def socket(self, address: AddressPort | str) -> SimulatedSocket:
+        """A socket of a host on the internet, bound to `address` (`192.0.2.1:4000`, `[2001:db8::1]:4000`).
+
+        The host is made if there is none; port 0 is the next free one of it.
 
         Raises:
           BindFailed: the address is in use.
         """
         wanted = _parse(address) if isinstance(address, str) else address.unmapped
-        if wanted.port == 0:
-            wanted = self._with_free_port(wanted)
-        if wanted in self._sockets:
-            raise BindFailed(f"cannot listen on UDP {wanted}: address already in use", in_use=True)
-        bound = self._sockets[wanted] = SimulatedSocket(self, wanted)
-        return bound
+        return self.host(str(wanted.address)).socket(wanted.port, wanted.address)
 
-    def set_link(self, a: Host, b: Host, link: Link, *, back: Link | None = None) -> None:
-        """Put `link` between two hosts from now on, for both directions unless `back` is the one from `b` to `a`."""
-        self._links[_host(a), _host(b)] = link
-        self._links[_host(b), _host(a)] = link if back is None else back
+    # --- what is between them
 
-    def cut(self, a: Host, b: Host) -> None:
-        """Let nothing pass between two hosts, what is under way included, until `heal`."""
-        self._cuts |= {(_host(a), _host(b)), (_host(b), _host(a))}
+    def set_link(self, a: Place, b: Place, link: Link, *, back: Link | None = None) -> None:
+        """Put `link` between two ends from now on, for both directions unless `back` is the one from `b` to `a`.
 
-    def heal(self, a: Host, b: Host) -> None:
-        """Undo `cut`."""
-        self._cuts -= {(_host(a), _host(b)), (_host(b), _host(a))}
+        An end is a `Host`, a `Router`, or an address of either.
+        """
+        self._links.set_link(a, b, link, link if back is None else back)
+
+    def cut(self, a: Place, b: Place) -> None:
+        """Let nothing pass between two ends, what is under way included, until `heal`. What is cut is the cable between
+        the routers: those of the sender see a datagram, those of the receiver do not.
+        """
+        self._links.cut(a, b)
+
+    def heal(self, a: Place, b: Place) -> None:
+        """Undo `cut` for the same names of the same ends."""
+        self._links.heal(a, b)
+
+    # --- what passes
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Deliver what arrives. Never returns."""
         task_status.started()
         while True:
-            deadline = self._travelling[0].time if self._travelling else inf
+            deadline = self._travelling[0].arrival if self._travelling else inf
             with trio.CancelScope(deadline=deadline) as self._nap:
                 await trio.sleep_forever()
             now = trio.current_time()
-            while self._travelling and self._travelling[0].time <= now:
-                _, _, flow, data = heapq.heappop(self._travelling)
-                self._arrive(flow, data, now)
+            while self._travelling and self._travelling[0].arrival <= now:
+                self._arrive(heapq.heappop(self._travelling), now)
 
-    def carry(self, source: AddressPort, destination: AddressPort, data: bytes) -> None:
-        """Take a datagram from `source`, bound or not, and decide its fate."""
+    def carry(self, host: Host, source: AddressPort, destination: AddressPort, data: bytes) -> None:
+        """Take a datagram of `host`, bound or not, and decide its fate."""
         now = trio.current_time()
-        flow = self._flow(source, destination)
+        if source.address not in host.own.members:
+            return self._record(now, source, destination, data, Fate.NO_ROUTE)
+        flow = self._flow(host, source, destination)
         # all of them for every datagram, so that a changed link changes no later draw
         loss, duplication, reordering, jitter, lateness = (flow.luck.random() for _ in range(5))
-        link = self._links.get(flow.hosts, self._link)
-        packet_bytes = len(data) + (28 if isinstance(destination.address, IPv4Address) else 48)
-        if flow.hosts in self._cuts:
-            return self._record(now, flow, data, Fate.CUT)
-        if packet_bytes > link.mtu:
-            return self._record(now, flow, data, Fate.TOO_BIG)
-        departure = self._pass_bottleneck(flow.hosts, link, packet_bytes, now)
+        departure = depart(host, source, destination, now)
         if departure is None:
-            return self._record(now, flow, data, Fate.QUEUE_FULL)
+            return self._record(now, source, destination, data, Fate.FILTERED)
+        receiving = _look_ahead(departure, destination, now).places
+        link = self._links.between(departure.places, receiving)
+        packet_bytes = len(data) + (28 if isinstance(destination.address, IPv4Address) else 48)
+        if self._links.is_cut(departure.places, receiving):
+            return self._record(now, departure.source, destination, data, Fate.CUT)
+        if packet_bytes > link.mtu:
+            return self._record(now, departure.source, destination, data, Fate.TOO_BIG)
+        leaves = self._pass_bottleneck((host, receiving[0]), link, packet_bytes, now)
+        if leaves is None:
+            return self._record(now, departure.source, destination, data, Fate.QUEUE_FULL)
         if loss < link.loss:
-            return self._record(now, flow, data, Fate.LOST)
-        arrival = max(departure + max(link.delay + link.jitter * jitter, MIN_DELAY), flow.latest_arrival)
+            return self._record(now, departure.source, destination, data, Fate.LOST)
+        arrival = max(leaves + max(link.delay + link.jitter * jitter, MIN_DELAY), flow.latest_arrival)
         late = arrival + REORDERING_DELAY * (0.2 + 0.8 * lateness)
         if reordering < link.reordering:
-            self._send(late, flow, data)
+            self._send(late, departure, destination, data)
         else:
             flow.latest_arrival = arrival
-            self._send(arrival, flow, data)
+            self._send(arrival, departure, destination, data)
         if duplication < link.duplication:
-            self._send(late, flow, data)
+            self._send(late, departure, destination, data)
         return None
 
-    def release(self, closed: "SimulatedSocket") -> None:
-        """Forget a socket that was closed."""
-        if self._sockets.get(closed.local_address) is closed:
-            del self._sockets[closed.local_address]
-
-    def _pass_bottleneck(self, hosts: tuple[str, str], link: Link, packet_bytes: int, now: float) -> float | None:
+    def _pass_bottleneck(self, ends: tuple[Place, Place], link: Link, packet_bytes: int, now: float) -> float | None:
         """When the packet leaves the bottleneck; None when its queue has no room."""
         if link.rate is None:
             return now
-        free_at = max(now, self._free_at.get(hosts, now))
+        free_at = max(now, self._free_at.get(ends, now))
         if round((free_at - now) * link.rate) + packet_bytes > link.queue_bytes:
             return None
-        departure = self._free_at[hosts] = free_at + packet_bytes / link.rate
-        return departure
+        leaves = self._free_at[ends] = free_at + packet_bytes / link.rate
+        return leaves
 
-    def _send(self, time: float, flow: _Flow, data: bytes) -> None:
+    def _send(self, arrival: float, departure: Departure, destination: AddressPort, data: bytes) -> None:
         self._number += 1
-        heapq.heappush(self._travelling, _Arrival(time, self._number, flow, data))
-        if time < self._nap.deadline:
-            self._nap.deadline = time
+        heapq.heappush(self._travelling, _Travelling(arrival, self._number, departure, destination, data))
+        if arrival < self._nap.deadline:
+            self._nap.deadline = arrival
 
-    def _arrive(self, flow: _Flow, data: bytes, now: float) -> None:
-        receiver = self._sockets.get(flow.destination)
-        if flow.hosts in self._cuts:
-            fate = Fate.CUT
-        elif receiver is None:
-            fate = Fate.NOBODY
-        else:
-            fate = Fate.DELIVERED if receiver.put(data, flow.source) else Fate.INBOX_FULL
-        self._record(now, flow, data, fate)
+    def _arrive(self, travelled: _Travelling, now: float) -> None:
+        _, _, departure, destination, data = travelled
+        self._record(now, departure.source, destination, data, self._judge_arrival(departure, destination, data, now))
 
-    def _record(self, now: float, flow: _Flow, data: bytes, fate: Fate) -> None:
+    def _judge_arrival(self, departure: Departure, destination: AddressPort, data: bytes, now: float) -> Fate:
+        if self._links.has_cuts and self._links.is_cut(
+            departure.places, _look_ahead(departure, destination, now).places
+        ):
+            return Fate.CUT  # before a router of the receiver could take it for a sign of life
+        entrance = enter(departure.realm, destination, lambda router, at: router.inbound(at, departure.source, now))
+        if entrance.filtered:
+            return Fate.FILTERED
+        receiver = None if entrance.host is None else entrance.host.listener(entrance.destination)
+        if entrance.host is None or receiver is None:
+            return Fate.NOBODY
+        zone = entrance.host.index_of(entrance.destination.address)
+        taken = receiver.put(data, departure.source, entrance.destination, zone)
+        return Fate.DELIVERED if taken else Fate.INBOX_FULL
+
+    def _record(self, now: float, source: AddressPort, destination: AddressPort, data: bytes, fate: Fate) -> None:
         self.fates[fate] += 1
         if self.trace.maxlen:
-            self.trace.append(Sighting(now, flow.source, flow.destination, len(data), fate))
+            self.trace.append(Sighting(now, source, destination, len(data), fate))
 
-    def _flow(self, source: AddressPort, destination: AddressPort) -> _Flow:
-        flow = self._flows.get((source, destination))
+    def _flow(self, host: Host, source: AddressPort, destination: AddressPort) -> _Flow:
+        flow = self._flows.get((host, source, destination))
         if flow is None:
-            hosts = str(source.address), str(destination.address)
-            luck = Random(f"{self._seed}{source}{destination}")
-            flow = self._flows[source, destination] = _Flow(source, destination, hosts, luck)
+            sender = "" if host.router is None else f"{host.name} "
+            luck = Random(f"{self._seed}{sender}{source}{destination}")
+            flow = self._flows[host, source, destination] = _Flow(luck)
         return flow
 
-    def _with_free_port(self, wanted: AddressPort) -> AddressPort:
-        for port in range(FIRST_EPHEMERAL_PORT, 65_536):
-            candidate = AddressPort(wanted.address, port)
-            if candidate not in self._sockets:
-                return candidate
-        raise BindFailed(f"cannot listen on UDP {wanted}: no free port", in_use=True)
 
-
-class SimulatedSocket:
-    """A `DatagramSocket` of a `SimulatedNetwork`; it reaches the address family it is bound to."""
-
-    def __init__(self, network: SimulatedNetwork, local_address: AddressPort) -> None:
-        self._network = network
-        self._local_address = local_address
-        self._inbox: deque[Datagram] = deque()
-        self._waiters = trio.lowlevel.ParkingLot()
-        self._paths: dict[AddressPort, NetworkPath] = {}
-        self._closed = False
-
-    @property
-    def local_address(self) -> AddressPort:
-        """The address and port it is bound to."""
-        return self._local_address
-
-    async def wait_readable(self) -> None:
-        """Return when `receive_batch` has something, or at once after `close`."""
-        if self._inbox or self._closed:
-            await trio.lowlevel.checkpoint()
-        else:
-            await self._waiters.park()
-
-    def receive_batch(self) -> list[Datagram]:
-        """Take what has arrived, at most `RECEIVE_DATAGRAMS`."""
-        return [self._inbox.popleft() for _ in range(min(len(self._inbox), RECEIVE_DATAGRAMS))]
-
-    def send_batch(self, datagrams: Sequence[Datagram]) -> None:
-        """Hand datagrams to the network; after `close` they are lost."""
-        if not self._closed:
-            for data, path in datagrams:
-                self._network.carry(self._local_address, path.remote_address, data)
-
-    def path_to(self, remote: AddressPort) -> NetworkPath:
-        """The path on which this socket reaches `remote`.
-
-        Raises:
-          DialFailed: `remote` is of the other address family.
-        """
-        remote = remote.unmapped
-        if type(remote.address) is not type(self._local_address.address):
-            family = "IPv4" if isinstance(remote.address, IPv4Address) else "IPv6"
-            raise DialFailed(f"cannot reach {remote}: the UDP socket on {self._local_address} has no {family}")
-        return self._path(remote)
-
-    def close(self) -> None:
-        """Give the port back, and let a waiter return. Idempotent."""
-        self._closed = True
-        self._inbox.clear()
-        self._network.release(self)
-        self._waiters.unpark_all()
-
-    def put(self, data: bytes, source: AddressPort) -> bool:
-        """Take a datagram from the network; False when the inbox is full. An empty one is dropped, as elsewhere."""
-        if not data:
-            return True
-        if len(self._inbox) >= INBOX_DATAGRAMS:
-            return False
-        self._inbox.append((data, self._path(source)))
-        self._waiters.unpark_all()
-        return True
-
-    def _path(self, remote: AddressPort) -> NetworkPath:
-        path = self._paths.get(remote)
-        if path is None:
-            host = str(remote.address)
-            written: SocketAddress = (host, remote.port)
-            if isinstance(remote.address, IPv6Address):
-                written = (host, remote.port, 0, 0)
-            path = self._paths[remote] = NetworkPath(written)
-        return path
-
-
-def _host(host: Host) -> str:
-    return str(ip_address(host))
+def _look_ahead(departure: Departure, destination: AddressPort, now: float) -> Entrance:
+    """Where a datagram would get to if every router knew its sender."""
+    return enter(departure.realm, destination, lambda router, outside: router.inside_of(outside, now))
 
 
 def _parse(text: str) -> AddressPort:

@@ -79,6 +79,11 @@ class ServiceProcess:
         self.send_signal(signal.SIGTERM)
         return await self.wait()
 
+    async def kill(self) -> None:
+        """End it, and whatever it started, without a word (SIGKILL), and wait until it has."""
+        self.kill_group()
+        await self.wait()
+
     def resident_bytes(self) -> int:
         """Its memory, from /proc."""
         for line in Path(f"/proc/{self.pid}/status").read_text("ascii").splitlines():
