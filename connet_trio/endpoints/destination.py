@@ -2,7 +2,7 @@
 
 import trio
 
-from connet_trio.concurrency import Watched
+from connet_trio.concurrency import Watched, single_error
 from connet_trio.endpoints.connecting import accept_directly, accept_from_relay
 from connet_trio.endpoints.control_link import ControlLink
 from connet_trio.endpoints.endpoint import ClientContext, Endpoint
@@ -19,7 +19,8 @@ class Destination(Endpoint, trio.abc.Listener[Stream]):
 
     def __init__(self, name: str, route: Route, context: ClientContext) -> None:
         super().__init__(name, Role.DESTINATION, route, context)
-        # No buffer: a stream waits in its own task, and how many may is limited by the stream credit of its connection.
+        # No buffer: a stream waits in its own task, and how many may is limited by the stream credit of its connection,
+        # as long as none outlives its source's interest
         self._accepts = True
         self._accepted, self._to_accept = trio.open_memory_channel[Stream](0)
 
@@ -68,10 +69,23 @@ class Destination(Endpoint, trio.abc.Listener[Stream]):
         return None if self._accepts else STOPPING
 
     async def _hand_over(self, stream: Stream) -> None:
+        """Wait until somebody accepts the stream, or its source has given it up."""
         try:
-            await self._accepted.send(stream)
+            with single_error():
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_cancel_when_reset, stream, nursery.cancel_scope)
+                    await self._accepted.send(stream)
+                    nursery.cancel_scope.cancel()
+                    return
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             stream.close()
+            return
         except BaseException:
             stream.abort()
             raise
+        stream.abort()
+
+
+async def _cancel_when_reset(stream: Stream, scope: trio.CancelScope) -> None:
+    await stream.wait_reset()
+    scope.cancel()

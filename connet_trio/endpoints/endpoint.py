@@ -34,6 +34,9 @@ from connet_trio.records.text import printable
 
 logger = logging.getLogger(__name__)
 
+FAREWELL_SECONDS = 0.5
+"""A peer that leaves closes its connections a moment before control's list says so, and is not worth two lines."""
+
 
 @attrs.frozen(kw_only=True)
 class ClientContext:
@@ -67,6 +70,7 @@ class Endpoint:
         )
         self._attendance = Attendance(self.known, self._announcement, listeners, Random(surroundings.luck.random()))
         self._deadlines_moved = trio.Event()
+        self._lapses = Watched(0)
         self._round = trio.CancelScope()
         self._tasks: trio.Nursery
         self._closed = False
@@ -139,6 +143,7 @@ class Endpoint:
             async with trio.open_nursery() as self._tasks:
                 self._tasks.start_soon(self._watch_deadlines)
                 self._tasks.start_soon(self._watch_addresses)
+                self._tasks.start_soon(self._report_lapses)
                 await self._attendance.run(sessions, task_status=task_status)
 
     def _issue_identity(self) -> EndpointIdentity:
@@ -153,6 +158,12 @@ class Endpoint:
             self.known.paths.handle_timer(trio.current_time())
             self._reconcile_direct()
             self._refresh()
+
+    async def _report_lapses(self) -> None:
+        async for lapses in self._lapses.changes():
+            if lapses:
+                await trio.sleep(FAREWELL_SECONDS)
+                self._refresh()
 
     async def _watch_addresses(self) -> None:
         async for _ in self._context.directs.changes():
@@ -198,7 +209,7 @@ class Endpoint:
             self._handle_relay_down(relay_id)
         for relay_id, offer in offers.items():
             if relay_id in links:
-                links[relay_id].offer = offer
+                links[relay_id].handle_offer(offer)
             else:
                 link = links[relay_id] = self._make_relay_link(offer)
                 self._tasks.start_soon(link.run)
@@ -285,9 +296,12 @@ class Endpoint:
     def _handle_direct_change(self, path: Path, stands: bool) -> None:
         if stands:
             self.known.paths.handle_direct_up(path)
-        else:
-            self.known.paths.handle_direct_down(path)
-        self._refresh()
+            self._refresh()
+            return
+        self.known.paths.handle_direct_down(path)
+        self.active.set(bool(self.known.paths.active()))
+        # no task is started here: who tells us serves a connection of the client's and may outlive our nursery
+        self._lapses.set(self._lapses.value + 1)
 
     def _handle_link_change(self, link: RelayLink) -> None:
         relay_id = link.offer.id

@@ -114,6 +114,7 @@ class PeerLog:
     def status(self) -> EndpointStatus:
         """The endpoint's part of the status page."""
         known = self._known
+        states = known.paths.peer_states(known.rtt_of, trio.current_time())
         return EndpointStatus(
             status=Status.CONNECTED if known.announced else Status.RECONNECTING,
             relays={
@@ -125,13 +126,14 @@ class PeerLog:
                 )
                 for relay_id, link in known.links.items()
             },
-            peers={peer_id: self._peer_status(remote) for peer_id, remote in known.paths.peers.items()},
+            peers={
+                peer_id: self._peer_status(remote, states[peer_id]) for peer_id, remote in known.paths.peers.items()
+            },
             bytes_in=known.traffic.received,
             bytes_out=known.traffic.sent,
         )
 
-    def _peer_status(self, remote: RemotePeer) -> PeerStatus:
-        state = self._states.get(remote.id, NoRelayUp())
+    def _peer_status(self, remote: RemotePeer, state: PeerState) -> PeerStatus:
         selected = state.path if isinstance(state, ConnectedVia) else None
         if selected is not None and self._known.connection_of(selected) is None:
             selected = None  # gone, and not yet reported

@@ -100,6 +100,13 @@ class RelayLink:
             return await connect_either_way(connection, self._older)
         return await connect_through_relay(connection, version)
 
+    def handle_offer(self, offer: Relay) -> None:
+        """Control offers the relay anew; another certificate means that it has restarted, and may have forgotten us."""
+        restarted = offer.server_certificate != self.offer.server_certificate
+        self.offer = offer
+        if restarted and self.connection is not None:
+            self.connection.probe()
+
     def handle_no_answer(self) -> None:
         """Nothing came back through the relay in time; if it is the original's, perhaps for lack of stream credit."""
         if self.connection is not None and _is_original(self.connection):

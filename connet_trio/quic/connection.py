@@ -275,6 +275,7 @@ class Connection:
         """End without a word to the peer."""
         self.core.abandon(reason)
         self.process_events()
+        self._router.mark(self)
 
     def handle_stateless_reset(self) -> None:
         """The peer said that it has forgotten this connection."""

@@ -39,8 +39,7 @@ async def serve_connections(
     async with trio.open_nursery() as nursery:
         task_status.started()
         while True:
-            connection = await transport.accept()
-            nursery.start_soon(_serve, connection, handler, faults)
+            nursery.start_soon(_serve, await transport.accept(), handler, faults)
 
 
 async def _serve(connection: Connection, handler: Callable[[Connection], Awaitable[None]], faults: Faults) -> None:

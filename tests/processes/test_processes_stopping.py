@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 import trio
 
-from connet_trio.testing.local_site import LocalSite, Processes
-from connet_trio.testing.processes import ServiceProcess, free_ports, status_of
+from connet_trio.testing.local_site import LocalSite, ProcessName
+from connet_trio.testing.processes import free_ports, status_of
 
 DRAIN_SECONDS = 2.0
 """The default of drain-timeout."""
@@ -63,41 +63,83 @@ async def wait_refused(port: int) -> None:
         await trio.sleep(0.02)
 
 
+async def wait_cut(port: int) -> None:
+    """Connect to a TCP port and wait until the connection is closed again, without a byte from the other end."""
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        with suppress(trio.BrokenResourceError):
+            assert not await stream.receive_some()
+
+
+def add_to(site: LocalSite, table: str, name: str, line: str) -> None:
+    """One more key for a table of a configuration file."""
+    written = (site.directory / name).read_text()
+    site.write(name, written.replace(f"[{table}]", f"[{table}]\n{line}"))
+
+
 def add_to_source(site: LocalSite, line: str) -> None:
     """One more key for client S."""
-    client = (site.directory / "client-s.toml").read_text()
-    site.write("client-s.toml", client.replace("[client]", f"[client]\n{line}"))
+    add_to(site, "client", "client-s.toml", line)
 
 
-def chosen(processes: Processes, name: str) -> ServiceProcess:
-    service = getattr(processes, name)
-    assert isinstance(service, ServiceProcess)
-    return service
+STOPS: list[tuple[ProcessName, signal.Signals, bool]] = [
+    ("source", signal.SIGTERM, False),
+    ("destination", signal.SIGINT, False),
+    ("server", signal.SIGTERM, False),
+    ("relay", signal.SIGINT, True),
+]
 
 
-@pytest.mark.parametrize(
-    ("name", "number"), [("source", signal.SIGTERM), ("destination", signal.SIGINT), ("server", signal.SIGTERM)]
-)
+@pytest.mark.parametrize(("name", "number", "separate_relay"), STOPS)
 async def test_a_running_stream_gets_the_drain_timeout_and_then_a_clean_close(
-    site: LocalSite, name: str, number: signal.Signals
+    site: LocalSite, name: ProcessName, number: signal.Signals, separate_relay: bool
 ) -> None:
     with trio.fail_after(60):
-        async with site.open_relayed() as processes, slow_stream(site) as stream, trio.open_nursery() as nursery:
+        async with (
+            site.open_relayed(separate_relay=separate_relay) as processes,
+            slow_stream(site) as stream,
+            trio.open_nursery() as nursery,
+        ):
             ticks = Ticks()
             nursery.start_soon(count_ticks, stream, ticks)
-            service = chosen(processes, name)
+            service = processes.process(name)
             begin = trio.current_time()
             service.send_signal(number)
             await service.wait_line("stopping")
-            if name == "source":
-                with trio.fail_after(DRAIN_SECONDS / 2):
-                    await wait_refused(site.source)
+            with trio.fail_after(DRAIN_SECONDS / 2):
+                await (wait_refused(site.source) if name == "source" else wait_cut(site.source))
             assert await service.wait() == 0
             assert DRAIN_SECONDS - 0.1 <= trio.current_time() - begin < DRAIN_SECONDS + LEAVING_SECONDS
             assert ticks.count >= 10
             assert not [line for line in service.lines if "Traceback" in line]
-            if name != "server":
-                await processes.server.wait_line("closed by the peer: connection closed (0)")
+            witness = processes.server if name in ("source", "destination") else processes.source
+            await witness.wait_line("closed by the peer: connection closed (0)")
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_control_leaves_at_once_and_streams_go_on_without_it(site: LocalSite, number: signal.Signals) -> None:
+    with trio.fail_after(60):
+        async with (
+            site.open_relayed(separate_relay=True) as processes,
+            slow_stream(site) as stream,
+            trio.open_nursery() as nursery,
+        ):
+            ticks = Ticks()
+            nursery.start_soon(count_ticks, stream, ticks)
+            begin = trio.current_time()
+            processes.server.send_signal(number)
+            assert await processes.server.wait() == 0
+            assert trio.current_time() - begin < DRAIN_SECONDS  # it carries no streams that it could wait for
+            check_free(site.control, socket.SOCK_DGRAM)
+            check_free(site.relays, socket.SOCK_DGRAM)
+            assert processes.relay is not None
+            for service in (processes.relay, processes.destination, processes.source):
+                await service.wait_line("closed by the peer: connection closed (0)")
+            counted = ticks.count
+            async with await trio.open_tcp_stream("127.0.0.1", site.source) as another:
+                assert await another.receive_some()
+            await trio.sleep(0.5)
+            assert ticks.count > counted
             nursery.cancel_scope.cancel()
 
 
@@ -113,18 +155,27 @@ async def test_a_stream_that_ends_by_itself_ends_the_draining(site: LocalSite) -
             assert trio.current_time() - begin < DRAIN_SECONDS
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_second_signal_ends_a_process_at_once(site: LocalSite, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("name", "number"), [("source", signal.SIGTERM), ("source", signal.SIGINT), ("relay", signal.SIGTERM)]
+)
+async def test_a_second_signal_ends_a_process_at_once(
+    site: LocalSite, name: ProcessName, number: signal.Signals
+) -> None:
     add_to_source(site, 'drain-timeout = "1m"')
+    add_to(site, "relay", "relay.toml", 'drain-timeout = "1m"')
     with trio.fail_after(60):
-        async with site.open_relayed() as processes, slow_stream(site):
-            processes.source.send_signal(signal.SIGTERM)
-            await processes.source.wait_line("stopping")
+        async with site.open_relayed(separate_relay=name == "relay") as processes, slow_stream(site):
+            service = processes.process(name)
+            service.send_signal(signal.SIGTERM)
+            await service.wait_line("stopping")
             begin = trio.current_time()
-            processes.source.send_signal(number)
-            assert await processes.source.wait() == -number  # a shell shows 128 + the number
+            service.send_signal(number)
+            assert await service.wait() == -number  # a shell shows 128 + the number
             assert trio.current_time() - begin < 1
-            check_free(site.source)
+            if name == "source":
+                check_free(site.source)
+            else:
+                check_free(site.relay, socket.SOCK_DGRAM)
 
 
 async def test_everything_is_free_when_all_have_stopped(site: LocalSite) -> None:
