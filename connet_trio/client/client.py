@@ -140,7 +140,7 @@ class Client:
                 port=port,
                 candidates=reachability.candidates,
                 handshake_idle_timeout=settings.handshake_idle_timeout,
-                handle_silence=lambda: self._upkeep.handle_silence(),
+                handle_silence=lambda was_there: self._upkeep.handle_silence(was_there),
             ),
             directs=reachability.directs,
         )

@@ -22,8 +22,10 @@ logger = logging.getLogger(__name__)
 ALIVE_SECONDS = 3.0
 """What a connection gets to show a sign of life after the machine slept or moved."""
 CERTIFICATES_SECONDS = 3600.0
-RENEWAL_SECONDS = 15.0
-"""Between two logins for no better reason than that peers do not answer."""
+SILENCE_RENEWAL_SECONDS = 25.0
+"""Between two logins for no better reason than that a peer which was there has gone silent."""
+VAIN_RENEWAL_SECONDS = 300.0
+"""Between two for the still lesser one that a peer has never answered, as many behind NATs never will."""
 
 
 class Upkeep:
@@ -59,10 +61,10 @@ class Upkeep:
             nursery.start_soon(self._follow_jumps)
             nursery.start_soon(self._look_at_certificates)
 
-    def handle_silence(self) -> None:
+    def handle_silence(self, was_there: bool) -> None:
         """A peer does not answer any more, or never did: a NAT may have given us another port, which control sees."""
         now = trio.current_time()
-        if now - self._renewed >= RENEWAL_SECONDS:
+        if now - self._renewed >= (SILENCE_RENEWAL_SECONDS if was_there else VAIN_RENEWAL_SECONDS):
             self._renewed = now
             self._session.renew()
 

@@ -63,7 +63,7 @@ class DirectContext:
     candidates: Callable[[Sequence[AddressPort]], tuple[Candidate, ...]]
     """In which order to try the addresses that a peer announces."""
     handshake_idle_timeout: float
-    handle_silence: Callable[[], None]
+    handle_silence: Callable[[bool], None]
     """Told that a path went silent or a peer is dialled in vain: the address we announce may be one we had."""
     races: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(RACES_AT_ONCE))
 
@@ -178,8 +178,8 @@ class DirectLink:
     def _report(self, error: ConnetError, delay: float) -> None:
         self.last_error = printable(str(error), limit=500)
         self.attempts += 1
-        if self.attempts == VAIN_ATTEMPTS:
-            self._context.handle_silence()
+        if self.attempts == VAIN_ATTEMPTS and PathKind.INCOMING not in self.connections:  # else it does reach us
+            self._context.handle_silence(False)
         logger.debug("%s: direct path not made: %s; again in %.2g s", self._label, self.last_error, delay)
 
     # --- incoming
@@ -238,7 +238,7 @@ class DirectLink:
                 self._incoming.set(PathKind.INCOMING in self.connections)
                 self._on_change(Path(kind, self.peer_id), False)
         if was_path and connection.lost is None:
-            self._context.handle_silence()
+            self._context.handle_silence(True)
             self._retire(connection)
 
     async def _serve(self, connection: Connection) -> None:

@@ -5,15 +5,31 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 
-from connet_trio.endpoints.connecting import ANSWER_SECONDS, accept_from_relay, connect_through_relay
+from connet_trio.endpoints.connecting import (
+    ANSWER_SECONDS,
+    accept_directly,
+    accept_from_relay,
+    connect_directly,
+    connect_through_relay,
+)
 from connet_trio.errors import PathLost, Refused, RemoteProtocolError
 from connet_trio.quic import Connection, RecordStream, Stream
 from connet_trio.records.error_code import ErrorCode
 from connet_trio.records.model import Error
-from connet_trio.records.peer import Check, Connect, Connected, PeerRequest, PeerResponse, ProxyVersion, RelayEncryption
+from connet_trio.records.peer import (
+    Check,
+    Connect,
+    Connected,
+    EcdhOffer,
+    PeerRequest,
+    PeerResponse,
+    ProxyVersion,
+    RelayEncryption,
+    TlsOffer,
+)
 from connet_trio.testing.clock import run_simulated
 from connet_trio.wire import WireVersion, codecs, encode_frame
-from tests.quic.conftest import open_pair
+from tests.quic.conftest import dialing, listening, open_pair
 
 VERSIONS = pytest.mark.parametrize("version", WireVersion)
 
@@ -207,3 +223,153 @@ def test_the_first_payload_byte_follows_the_records(version: WireVersion) -> Non
             await stream.send_all(encode_frame(request, version) + b"early")
 
     simulate(scenario)
+
+
+# --- on a direct connection
+
+EMPTY_CONNECT = bytes.fromhex("0a00")
+EVERYTHING = Connect(
+    source_encryption=(RelayEncryption.TLS, RelayEncryption.DHXCP, 7),
+    source_tls=TlsOffer(client_name="somebody.invalid"),
+    source_dh_x25519=EcdhOffer(client_name="somebody.invalid", key_time=bytes(40), signature=bytes(64)),
+)
+
+
+def simulate_direct(version: WireVersion, scenario: Callable[[Connection, Connection], Awaitable[None]]) -> None:
+    """Run `scenario` with the source's end and the destination's end of a direct connection."""
+    alpns = ("connet-peer/0.1" if version is WireVersion.V1 else "connet-peer/0.2",)
+
+    async def run() -> None:
+        async with open_pair(listen=listening(alpns=alpns)) as pair:
+            source = await pair.dialer.dial(pair.address, dialing(alpns=alpns))
+            await scenario(source, await pair.listener.accept())
+
+    run_simulated(run, seed=1)
+
+
+async def accept_one_directly(destination: Connection, outcome: list[bool], refusal: Error | None = None) -> None:
+    outcome.append(await accept_directly(await destination.accept_stream(), refusal=refusal))
+
+
+@VERSIONS
+def test_a_direct_request_is_an_empty_connect(version: WireVersion) -> None:
+    async def scenario(source: Connection, destination: Connection) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connect_directly, source)
+            stream = await destination.accept_stream()
+            assert await stream.receive_some() == encode_frame(EMPTY_CONNECT, version)
+            await stream.send_all(encode_frame(codecs.PEER_RESPONSE.encode(Connected()), version))
+
+    simulate_direct(version, scenario)
+
+
+@VERSIONS
+def test_both_ends_of_a_direct_connection_agree(version: WireVersion) -> None:
+    async def scenario(source: Connection, destination: Connection) -> None:
+        async def serve() -> None:
+            stream = await destination.accept_stream()
+            assert await accept_directly(stream)
+            assert await stream.receive_some() == b"payload"
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            await (await connect_directly(source)).send_all(b"payload")
+
+    simulate_direct(version, scenario)
+
+
+@VERSIONS
+def test_what_a_direct_request_says_of_encryption_is_ignored(version: WireVersion) -> None:
+    async def scenario(source: Connection, destination: Connection) -> None:
+        outcome: list[bool] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(accept_one_directly, destination, outcome)
+            _, answer = await ask(source, EVERYTHING, version)
+        assert answer == Connected()
+        assert outcome == [True]
+
+    simulate_direct(version, scenario)
+
+
+@VERSIONS
+def test_a_check_after_the_first_is_unknown(version: WireVersion) -> None:
+    async def scenario(source: Connection, destination: Connection) -> None:
+        outcome: list[bool] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(accept_one_directly, destination, outcome)
+            stream, answer = await ask(source, Check(), version)
+            assert isinstance(answer, Error)
+            assert answer.code is ErrorCode.REQUEST_UNKNOWN
+            assert await stream.wait_stopped() == 0
+        assert outcome == [False]
+
+    simulate_direct(version, scenario)
+
+
+@VERSIONS
+@pytest.mark.parametrize(
+    ("answer", "error", "text"),
+    [
+        (Error(ErrorCode.DESTINATION_DIAL_FAILED, "the destination is stopping"), Refused, "stopping"),
+        (Check(), RemoteProtocolError, "neither yes nor no"),
+        (Connected(proxy_proto=ProxyVersion.V1), RemoteProtocolError, "PROXY"),
+        (Connected(proxy_proto=9), RemoteProtocolError, "PROXY"),
+    ],
+)
+def test_a_direct_destination_that_says_no_is_heard(
+    version: WireVersion, answer: PeerResponse, error: type[Exception], text: str
+) -> None:
+    async def scenario(source: Connection, destination: Connection) -> None:
+        async def respond() -> None:
+            stream = await destination.accept_stream()
+            records = RecordStream(stream, version)
+            assert await records.receive(codecs.PEER_REQUEST) == Connect()
+            await records.send(codecs.PEER_RESPONSE, answer)
+            assert await stream.wait_stopped() == 0  # nothing of the stream is left, whoever it was that said no
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(respond)
+            with pytest.raises(error, match=text):
+                await connect_directly(source)
+        assert not source.is_closed
+
+    simulate_direct(version, scenario)
+
+
+def test_what_a_direct_destination_says_of_encryption_is_ignored() -> None:
+    async def scenario(source: Connection, destination: Connection) -> None:
+        async def respond() -> None:
+            records = RecordStream(await destination.accept_stream(), WireVersion.V2)
+            await records.receive(codecs.PEER_REQUEST)
+            await records.send(codecs.PEER_RESPONSE, Connected(destination_encryption=RelayEncryption.TLS))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(respond)
+            await connect_directly(source)
+
+    simulate_direct(WireVersion.V2, scenario)
+
+
+def test_a_destination_that_is_stopping_says_so_directly() -> None:
+    stopping = Error(ErrorCode.DESTINATION_DIAL_FAILED, "the destination is stopping")
+
+    async def scenario(source: Connection, destination: Connection) -> None:
+        outcome: list[bool] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(accept_one_directly, destination, outcome, stopping)
+            with pytest.raises(Refused, match="is stopping"):
+                await connect_directly(source)
+        assert outcome == [False]
+
+    simulate_direct(WireVersion.V2, scenario)
+
+
+def test_a_source_that_says_nothing_directly_is_given_up() -> None:
+    async def scenario(source: Connection, destination: Connection) -> None:
+        await (await source.open_stream()).send_all(b"\x00")
+        began = trio.current_time()
+        assert not await accept_directly(await destination.accept_stream())
+        assert trio.current_time() - began == pytest.approx(ANSWER_SECONDS, abs=0.1)
+        assert not destination.is_closed
+
+    simulate_direct(WireVersion.V2, scenario)

@@ -275,3 +275,36 @@ def test_a_kept_peer_that_is_listed_again_is_one_like_any_other() -> None:
     assert paths.next_deadline() == math.inf
     paths.handle_peers([])
     assert paths.peers == {}
+
+
+def certified(client_id: str, certificates: bytes) -> RemotePeer:
+    peer = Peer(server_certificate=b"server " + certificates, client_certificate=b"client " + certificates)
+    return RemotePeer(id=client_id, peer=peer)
+
+
+def test_a_kept_peer_that_comes_back_under_another_id_is_known_by_its_certificates() -> None:
+    paths = Paths(keep_seconds=30.0)
+    paths.handle_peers([certified("laptop", b"1"), certified("phone", b"2")])
+    # control has lost its store: it gives everybody a new id
+    assert paths.handle_first_peers([certified("k3r", b"2")], now=100.0) == {"phone": "k3r"}
+    assert set(paths.peers) == {"laptop", "k3r"}
+    assert paths.handle_peers([certified("k3r", b"2"), certified("8cd", b"1")]) == {"laptop": "8cd"}
+    assert set(paths.peers) == {"k3r", "8cd"}
+    assert paths.next_deadline() == math.inf
+
+
+def test_a_peer_is_another_one_if_one_of_its_certificates_is() -> None:
+    paths = Paths(keep_seconds=30.0)
+    paths.handle_peers([certified("laptop", b"1")])
+    known = certified("laptop", b"1").peer
+    assert known is not None
+    other = RemotePeer(id="k3r", peer=Peer(server_certificate=known.server_certificate, client_certificate=b"client 2"))
+    assert paths.handle_first_peers([other], now=100.0) == {}
+    assert set(paths.peers) == {"laptop", "k3r"}
+
+
+def test_peers_that_show_no_certificates_are_not_taken_for_each_other() -> None:
+    paths = Paths(keep_seconds=30.0)
+    paths.handle_peers([peer("laptop", "eu1")])
+    assert paths.handle_first_peers([peer("phone", "eu1"), RemotePeer(id="tablet")], now=100.0) == {}
+    assert set(paths.peers) == {"laptop", "phone", "tablet"}

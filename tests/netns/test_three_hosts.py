@@ -192,6 +192,16 @@ async def test_route_any_goes_directly_where_the_network_lets_it(lan: Lan, direc
     assert forwarded == 0
 
 
+async def test_the_quickstart_of_the_original_works_as_it_is_written(lan: Lan, directory: Path) -> None:
+    """Its server does not say where its relay is found, so the clients have to meet directly."""
+    written, _, _ = SERVER_TOML.partition("[[server.relay-ingress]]")
+    (directory / "server.toml").write_text(written)
+    with trio.fail_after(90):
+        async with open_quickstart(lan, directory, ["server"], route="any", until="connected directly") as run:
+            assert await run.fetch() == (directory / "files" / "random").read_bytes()
+            assert await run.bytes_forwarded() == 0
+
+
 async def test_route_direct_needs_no_relay(lan: Lan, directory: Path) -> None:
     with trio.fail_after(90):
         async with open_quickstart(
