@@ -91,10 +91,11 @@ class ControlSession:
 
         await keep_session(run_session, Backoff(Random(self._surroundings.luck.random())), report)
 
-    def renew(self) -> None:
-        """Log in anew at once, without trouble being reported: our address has probably changed."""
+    def renew(self, reason: str) -> None:
+        """Log in anew at once, since control should look at our address again; `reason` is for people."""
         link = self.link.value
         if link is not None and not link.connection.is_closed:
+            logger.info("logging in to control anew, which tells us our public address: %s", reason)
             self._renewing = True
             link.connection.close(*CLOSED)
 

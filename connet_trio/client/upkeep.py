@@ -66,12 +66,12 @@ class Upkeep:
         now = trio.current_time()
         if now - self._renewed >= (SILENCE_RENEWAL_SECONDS if was_there else VAIN_RENEWAL_SECONDS):
             self._renewed = now
-            self._session.renew()
+            self._session.renew("a peer does not answer directly" + (" any more" if was_there else ""))
 
     async def _follow_moves(self) -> None:
         async for moves in self._reachability.moved.changes():
             if moves:
-                self._session.renew()  # it tells us our public address, which has probably changed
+                self._session.renew("the network of this machine changed")
                 await self._transport.check_alive(ALIVE_SECONDS)
 
     def _handle_jump(self, seconds: float) -> None:

@@ -7,7 +7,13 @@ class Backoff:
     """Delays that grow with luck while connections fail or die young (trap T19), so that many clients spread out."""
 
     def __init__(
-        self, random: random.Random, *, first: float = 0.01, cap: float = 15.0, settled_after: float = 15.0
+        self,
+        random: random.Random,
+        *,
+        first: float = 0.01,
+        cap: float = 15.0,
+        settled_after: float = 15.0,
+        shrinks: bool = True,
     ) -> None:
         """Start with the shortest delay.
 
@@ -16,11 +22,14 @@ class Backoff:
           first: the shortest delay, in seconds.
           cap: the longest delay, in seconds.
           settled_after: the uptime, in seconds, that earns the shortest delay again.
+          shrinks: whether luck may make a delay shorter than the one before; many failures that cost nothing, like
+            refusals of a peer that is there, then come in bursts.
         """
         self._random = random
         self._first = first
         self._cap = cap
         self._settled_after = settled_after
+        self._shrinks = shrinks
         self._previous: float | None = None
 
     @property
@@ -38,5 +47,6 @@ class Backoff:
             self._previous = self._first
         else:
             jitter = self._random.uniform(0.0, 3.0 * self._previous - self._first)
-            self._previous = min(self._cap, self._first + jitter)
+            least = 0.0 if self._shrinks else self._previous
+            self._previous = min(self._cap, max(self._first + jitter, least))
         return self._previous

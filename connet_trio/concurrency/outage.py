@@ -21,7 +21,10 @@ class Outage:
 
     def handle_trouble(self, error: ConnetError) -> None:
         """It is away, or still is."""
-        self.last_error = printable(str(error), limit=500)
+        text = str(error)
+        for said in (f"cannot reach the {self._what}: ", f"{self._what} "):  # which the line begins with anyway
+            text = text.removeprefix(said)
+        self.last_error = printable(text, limit=500)
         # a certificate is refused in words that say what time it is, so each attempt has others for one reason
         reason = _MOMENT.sub("", self.last_error)
         if reason != self._reported:

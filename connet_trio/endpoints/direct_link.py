@@ -135,7 +135,7 @@ class DirectLink:
             with self.scope, self._context.port.expect(self._own_name, self.peer.client_certificate, self._welcome):
                 while True:
                     with trio.CancelScope() as self._dialing_scope:
-                        backoff = Backoff(Random(self._context.surroundings.luck.random()))
+                        backoff = Backoff(Random(self._context.surroundings.luck.random()), shrinks=False)
                         await keep_session(self._hold_outgoing, backoff, self._report, refusals_last=False)
         finally:
             for connection in (*self._served, *self._unchecked):

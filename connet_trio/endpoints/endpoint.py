@@ -205,7 +205,10 @@ class Endpoint:
         links = self.known.links
         offers = {relay.id: relay for relay in relays.relays}
         for relay_id in [known for known in links if known not in offers]:
-            links.pop(relay_id).scope.cancel()
+            link = links.pop(relay_id)
+            link.scope.cancel()
+            if link.last_error:
+                logger.info("%s: relay %s is no longer offered", self.label, link.label)
             self._handle_relay_down(relay_id)
         for relay_id, offer in offers.items():
             if relay_id in links:

@@ -24,9 +24,14 @@ class PeerLog:
         self._states: dict[str, PeerState] = {}
         self._since: dict[str, float] = {}
         self._labels: dict[str, str] = {}
+        self._online_before = False
 
     def report_online(self) -> None:
-        """Control has accepted the announcement."""
+        """Control has accepted the announcement, for the first time or in a new session."""
+        if self._online_before:
+            logger.info("%s is announced again", self._known.label)
+            return
+        self._online_before = True
         logger.info("%s online, waiting for a %s", self._known.label, self._known.role.opposite.name.lower())
 
     def report_changes(self) -> None:
@@ -182,4 +187,6 @@ def _milliseconds(seconds: float) -> float:
 
 
 def _peer_label(remote: RemotePeer) -> str:
-    return printable(remote.metadata, 64) or short_id(remote.id)
+    """By its id too: an earlier run of the same device may still be listed, under the same metadata."""
+    metadata = printable(remote.metadata, 64)
+    return f"{metadata} ({short_id(remote.id)})" if metadata else short_id(remote.id)

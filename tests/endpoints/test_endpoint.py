@@ -159,4 +159,4 @@ def test_a_direct_stream_outlives_a_control_that_has_forgotten_everybody(caplog:
     said: list[str] = []
     with caplog.at_level("INFO", "connet_trio.endpoints.peer_log"):
         simulate(scenario)
-    assert {line.partition(",")[0] for line in said} == {"echo online"}
+    assert {line.partition(",")[0] for line in said} == {"echo is announced again"}
