@@ -517,18 +517,24 @@ class Core(QuicConnection):
             self._stream_table.credited[stream.stream_id] = stream
 
     def _write_connection_limits(self, builder: Any, space: Any) -> None:
-        limit = self._local_max_data
-        credit = self._consumed + self.windows.connection
-        if self.windows.renewed and credit - limit.value >= self.windows.stream:
-            limit.value = credit
-        streams = self._local_max_streams_bidi
-        if limit.value == limit.sent and streams.value == streams.sent:
+        if not self._limits_are_due():
             return  # the common packet
+        limit = self._local_max_data
         used, limit.used = limit.used, 0  # super() doubles the window once half of it has arrived
         try:
             super()._write_connection_limits(builder, space)
         finally:
             limit.used = used
+
+    def _limits_are_due(self) -> bool:
+        """Raise the connection's credit if that is worth a packet; whether there is a limit to tell the peer."""
+        limit, streams = self._local_max_data, self._local_max_streams_bidi
+        credit = self._consumed + self.windows.connection
+        if self.windows.renewed and credit - limit.value >= self.windows.stream:
+            limit.value = credit
+        # of streams, aioquic tells once the peer has fewer left than it would get
+        untold = streams.value - streams.sent
+        return limit.value != limit.sent or (untold != 0 and streams.sent - streams.used < untold)
 
     def _write_stream_limits(self, builder: Any, space: Any, stream: Any) -> None:
         if not stream.receiver.is_finished and stream.max_stream_data_local_sent != stream.max_stream_data_local:

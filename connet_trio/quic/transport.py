@@ -21,6 +21,7 @@ from connet_trio.quic.connection import Connection
 from connet_trio.quic.core import Core, reset_token
 from connet_trio.quic.dial_failures import NoAnswer
 from connet_trio.quic.ending import UNHEARD_REASON
+from connet_trio.quic.fast import FastCore
 from connet_trio.quic.handshake import Dialing, Listening
 from connet_trio.quic.limits import ACCEPT_QUEUE, HANDSHAKE_IDLE_SECONDS, RESET_BYTES, RESET_TOKEN_BYTES
 from connet_trio.quic.network_path import Datagram, DatagramSocket, NetworkPath
@@ -49,6 +50,7 @@ async def open_transport(
     reset_key: bytes | None = None,
     listening: Listening | None = None,
     entropy: Callable[[int], bytes] = secrets.token_bytes,
+    fast: bool = True,
 ) -> AsyncIterator["Transport"]:
     """Drive QUIC over `socket`, which the transport owns from here on, for the length of a block.
 
@@ -58,8 +60,16 @@ async def open_transport(
       wall_clock: Unix seconds, for the dates of certificates.
       reset_key: 32 bytes that outlive the process, so that peers notice a restart at once; None does without.
       listening: how to answer those who dial; None ignores them.
+      fast: drive connections by the fast engine; False leaves everything to aioquic.
     """
-    transport = Transport(socket, wall_clock=wall_clock, reset_key=reset_key, listening=listening, entropy=entropy)
+    transport = Transport(
+        socket,
+        wall_clock=wall_clock,
+        reset_key=reset_key,
+        listening=listening,
+        entropy=entropy,
+        engine=FastCore if fast else Core,
+    )
     try:
         with single_error():
             async with outlasting(transport.run):  # the pump carries the goodbyes of the block
@@ -82,11 +92,13 @@ class Transport:
         reset_key: bytes | None,
         listening: Listening | None,
         entropy: Callable[[int], bytes],
+        engine: type[Core],
     ) -> None:
         self._socket = socket
         self._wall_clock = wall_clock
         self._reset_key = reset_key
         self._entropy = entropy
+        self._engine = engine
         self._table = RoutingTable()
         self._timers: TimerHeap[Connection] = TimerHeap()
         self._marked: dict[Connection, None] = {}
@@ -120,7 +132,7 @@ class Transport:
           NoAnswer: nobody answered within twice the idle time.
           DialFailed: the handshake failed, or the socket has no such address family. Both say where and why.
         """
-        core = Core(dialing=dialing, reset_key=self._reset_key, wall_now=self._wall_clock())
+        core = self._engine(dialing=dialing, reset_key=self._reset_key, wall_now=self._wall_clock())
         path = self._socket.path_to(remote, zone=zone)
         connection = Connection(core, self, remote_address=path.remote_address, now=trio.current_time())
         core.connect(path, now=trio.current_time())
@@ -259,7 +271,7 @@ class Transport:
             return None
         remote = datagram[1].remote_address
         refused = not listening.admits(remote)
-        core = Core(
+        core = self._engine(
             listening=listening,
             original_destination_id=destination_id,
             reset_key=self._reset_key,
