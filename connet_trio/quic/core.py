@@ -161,6 +161,8 @@ class Core(QuicConnection):
         """At a listener, the server name of the ClientHello."""
         self.rejection: CertificateRejected | None = None
         """Why we refused the other side's certificate."""
+        self.has_more = False
+        """Whether the last burst left something that could have gone with it."""
         self.reset_tokens_changed = False
         """The set of tokens that would reset us is new; cleared by whoever reads `reset_tokens`."""
         self.stream_credit_changed = False
@@ -298,7 +300,8 @@ class Core(QuicConnection):
         return path
 
     def collect(self, now: float) -> list[Datagram]:
-        """Datagrams to send now, at most one burst; `next_deadline() <= now` afterwards means there is more."""
+        """Datagrams to send now, at most one burst; `has_more` afterwards says whether to call again."""
+        self.has_more = False
         if self._state in aioquic_connection.END_STATES:
             return self._repeat_close()
         if not self._network_paths:
@@ -313,6 +316,8 @@ class Core(QuicConnection):
         datagrams: list[Datagram] = self.datagrams_to_send(now)
         if closing:
             self._close_datagrams = datagrams
+        if self._pacing_at is not None and self._pacing_at <= now:  # the burst is spent; there is nothing to wait for
+            self.has_more, self._pacing_at = True, None
         return datagrams
 
     def _repeat_close(self) -> list[Datagram]:

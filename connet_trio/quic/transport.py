@@ -23,9 +23,15 @@ from connet_trio.quic.dial_failures import NoAnswer
 from connet_trio.quic.ending import UNHEARD_REASON
 from connet_trio.quic.fast import FastCore
 from connet_trio.quic.handshake import Dialing, Listening
-from connet_trio.quic.limits import ACCEPT_QUEUE, HANDSHAKE_IDLE_SECONDS, RESET_BYTES, RESET_TOKEN_BYTES
+from connet_trio.quic.limits import (
+    ACCEPT_QUEUE,
+    CONNECTION_ID_BYTES,
+    HANDSHAKE_IDLE_SECONDS,
+    RESET_BYTES,
+    RESET_TOKEN_BYTES,
+)
 from connet_trio.quic.network_path import Datagram, DatagramSocket, NetworkPath
-from connet_trio.quic.routing import FirstInitial, ForConnection, Forgotten, ForReset, Noise, RoutingTable
+from connet_trio.quic.routing import LONG_HEADER, FirstInitial, ForConnection, Forgotten, ForReset, Noise, RoutingTable
 from connet_trio.quic.timers import TimerHeap
 from connet_trio.records.model import AddressPort
 
@@ -222,18 +228,25 @@ class Transport:
                 continue
             # armed even when due now: an acknowledgement that resets the probe backoff puts the timer into the past,
             # and only the heap fires timers
-            self._timers.arm(connection)
-            if connection.next_deadline() <= now:
+            if self._timers.arm(connection) <= now or connection.core.has_more:
                 self._marked[connection] = None
         if outgoing:
             self._socket.send_batch(outgoing)
 
     def _deliver(self, received: list[Datagram], now: float) -> None:
         batches: dict[Connection, list[Datagram]] = {}
+        batch: list[Datagram] = []
+        routed: bytes | None = None  # the ID that leads to `batch`: datagrams for one come in rows
         for datagram in received:
-            connection = self._connection_for(datagram, now)
-            if connection is not None:
-                batches.setdefault(connection, []).append(datagram)
+            data = datagram[0]
+            connection_id = data[1 : 1 + CONNECTION_ID_BYTES]
+            if connection_id != routed or data[0] & LONG_HEADER:
+                connection = self._connection_for(datagram, now)
+                if connection is None:
+                    continue
+                batch = batches.setdefault(connection, [])
+                routed = None if data[0] & LONG_HEADER else connection_id
+            batch.append(datagram)
         for connection, batch in batches.items():
             connection.receive_batch(batch, now)
             self._marked[connection] = None

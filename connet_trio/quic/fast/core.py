@@ -9,6 +9,7 @@ import attrs
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]
 from aioquic.quic.connection import QuicConnectionState
 from aioquic.quic.packet import get_spin_bit
+from aioquic.quic.recovery import MAX_ACK_RANGES
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch
 
@@ -32,6 +33,9 @@ LEAST_PACKETS = 2
 """A stream with room for fewer full packets is for stock code, which puts several streams into one."""
 USUAL_NUMBER_BYTES = 2
 """Width of packet numbers that a peer is expected to begin with; aioquic's never changes."""
+
+REMEMBERED_PACKETS = 2 * MAX_ACK_RANGES
+"""How many of the newest numbers stock code keeps one by one, so as to know a packet that comes again."""
 
 
 @attrs.define
@@ -248,32 +252,22 @@ class FastCore(Core):
 
     def _receive_run(self, batch: Sequence[Datagram], at: int, now: float) -> int:
         """Take plain packets from `at` on, until one is not; returns how many."""
-        opener = self._opener_for(batch[at][0])
-        if opener is None:
+        data, path = batch[at]
+        opener = self._opener_for(data)
+        if opener is None or self._known_path(path) != self._network_paths[0].addr:
             return 0
-        space = self._spaces[Epoch.ONE_RTT]
         reception = Reception(
-            space=space,
             streams=self._streams,
             limit=self._local_max_data,
             events=self._events,
             take_feedback=partial(self._take_feedback, now=now),
-            now=now,
         )
-        active, known, taken = self._network_paths[0].addr, None, 0
-        for data, path in islice(batch, at, None):
-            if path is not known:
-                if self._known_path(path) != active:
-                    break
-                known = path
-            payload = opener.open(data) if opener.fits(data) else None
-            if payload is None or not reception.take(payload, opener.next_number - 1):
-                break
-            taken += 1
+        reception.take_all(opener.payloads(islice(batch, at, None), path))
+        taken = sum(map(len, opener.taken))
         if taken:
-            reception.finish()
             self._number_bytes = opener.number_bytes
-            self._note_received(batch[at + taken - 1][0], reception.eliciting, now)
+            self._note_received(opener.taken, now)
+            self._note_newest(batch[at + taken - 1][0], reception.eliciting, now)
         return taken
 
     def _opener_for(self, data: bytes) -> Opener | None:
@@ -294,15 +288,27 @@ class FastCore(Core):
             number_bytes=self._number_bytes,
         )
 
-    def _note_received(self, last: bytes, eliciting: bool, now: float) -> None:
-        """What stock code notes of each packet, and what it notes of the newest."""
+    def _note_received(self, taken: list[range], now: float) -> None:
+        """What stock code notes of the number of each packet, all of them new."""
         space = self._spaces[Epoch.ONE_RTT]
-        self._close_at = now + self._idle_timeout()
-        self._ack_eliciting_sent_since_receipt = False
+        for numbers in taken:
+            space.ack_queue.add(numbers.start, numbers.stop)
+            if len(space.ack_queue) > MAX_ACK_RANGES:
+                space.ack_queue.shift()
+            space.received_packets._received.update(numbers[-REMEMBERED_PACKETS:])
+            space.received_packets.add(numbers[-1])  # moves the window
+        space.largest_received_packet, space.largest_received_time = taken[-1][-1], now
+        space.expected_packet_number = max(space.expected_packet_number, taken[-1].stop)
+
+    def _note_newest(self, data: bytes, eliciting: bool, now: float) -> None:
+        """What else it notes of each, where only the last one counts."""
+        space = self._spaces[Epoch.ONE_RTT]
         if eliciting and space.ack_at is None:
             space.ack_at = now + self._ack_delay
+        self._close_at = now + self._idle_timeout()
+        self._ack_eliciting_sent_since_receipt = False
         self._spin_highest_pn = space.largest_received_packet
-        self._spin_bit = get_spin_bit(last[0]) is not self._is_client
+        self._spin_bit = get_spin_bit(data[0]) is not self._is_client
 
     def _take_feedback(self, frames: list[Feedback], now: float) -> bool:
         """Apply acknowledgements and credit; False, with nothing done, if one of them is for stock code."""

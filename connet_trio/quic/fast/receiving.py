@@ -1,21 +1,18 @@
 """What the packets of one run bring, gathered and then told to the engine in one go."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from aioquic.quic.connection import Limit
 from aioquic.quic.events import QuicEvent, StreamDataReceived
 from aioquic.quic.packet import QuicFrameType, QuicStreamFrame
-from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
 from aioquic.quic.stream import FinalSizeError, QuicStream
 
 from connet_trio.quic.fast.frames import Acknowledged, Feedback, StreamHeader, read_feedback, read_stream_header
 
 FEEDBACK_TYPES = frozenset({QuicFrameType.ACK, QuicFrameType.MAX_DATA, QuicFrameType.MAX_STREAM_DATA})
 UNIDIRECTIONAL_BIT = 2
-REMEMBERED_PACKETS = 2 * MAX_ACK_RANGES
-"""How many of the newest numbers stock code keeps one by one, so as to know a packet that comes again."""
 
 
 class Reception:
@@ -27,41 +24,31 @@ class Reception:
     def __init__(
         self,
         *,
-        space: QuicPacketSpace,
         streams: dict[int, QuicStream],
         limit: Limit,
         events: deque[QuicEvent],
         take_feedback: Callable[[list[Feedback]], bool],
-        now: float,
     ) -> None:
         """`limit` is the connection's credit; `take_feedback` applies what was acknowledged or granted, or nothing."""
-        self._space = space
         self._streams = streams
         self._limit = limit
         self._events = events
         self._take_feedback = take_feedback
-        self._now = now
         self._assembly: Assembly | None = None
-        self._first = self._stop = -1  # packet numbers taken and not yet recorded
         self.eliciting = False
         """Whether any of the packets asks for an acknowledgement."""
 
-    def take(self, payload: bytes, number: int) -> bool:
-        """Take a packet; False, with nothing of it done, if it is for stock code."""
-        if not (self._assembly is not None and self._assembly.append_alike(payload)) and not self._take_other(payload):
-            return False
-        if number != self._stop:
-            self._record_numbers()
-            self._first = number
-        self._stop = number + 1
-        return True
-
-    def finish(self) -> None:
-        """Tell the engine; to be called before stock code sees the next packet."""
+    def take_all(self, payloads: Generator[bytes, None, None]) -> None:
+        """Take what comes, and close `payloads` at the first that is not plain, of which nothing is then done."""
+        payload = next(payloads, None)
+        while payload is not None:
+            if not self._take(payload):
+                payloads.close()
+                break
+            payload = next(payloads, None) if self._assembly is None else self._assembly.append_alike(payloads)
         self._finish_assembly()
-        self._record_numbers()
 
-    def _take_other(self, payload: bytes) -> bool:
+    def _take(self, payload: bytes) -> bool:
         if payload and payload[0] in FEEDBACK_TYPES:
             feedback = read_feedback(payload)
             if feedback is None:
@@ -113,19 +100,6 @@ class Reception:
             self._assembly.finish(self._events)
             self._assembly = None
 
-    def _record_numbers(self) -> None:
-        first, stop, space = self._first, self._stop, self._space
-        if first == stop:
-            return
-        self._first = stop
-        space.ack_queue.add(first, stop)
-        if len(space.ack_queue) > MAX_ACK_RANGES:
-            space.ack_queue.shift()
-        space.largest_received_packet, space.largest_received_time = stop - 1, self._now
-        space.expected_packet_number = max(space.expected_packet_number, stop)
-        space.received_packets._received.update(range(max(first, stop - REMEMBERED_PACKETS), stop - 1))
-        space.received_packets.add(stop - 1)  # moves the window
-
 
 class Assembly:
     """Bytes of one stream that come in order, until they become one event."""
@@ -144,18 +118,28 @@ class Assembly:
         self._packet_bytes = -1
         self._header_bytes = self._header = self._header_step = self._step = self._alike_bound = 0
 
-    def append_alike(self, payload: bytes) -> bool:
-        """Take a packet just like the last one but for its offset, which is where that ended; False if it is not."""
-        header_bytes = self._header_bytes
-        if len(payload) != self._packet_bytes or int.from_bytes(payload[:header_bytes], "big") != self._header:
-            return False
-        end = self.end + self._step
-        if end > self._alike_bound:
-            return False
-        self._parts.append(payload[header_bytes:])
-        self.end = end
-        self._header += self._header_step
-        return True
+    def append_alike(self, payloads: Iterator[bytes]) -> bytes | None:
+        """Take packets just like the last one but for the offset, where each goes on after the one before.
+
+        Returns the first that is none, or None when there are no more.
+        """
+        packet_bytes, header_bytes, header = self._packet_bytes, self._header_bytes, self._header
+        step, header_step, end, bound = self._step, self._header_step, self.end, self._alike_bound
+        append, from_bytes = self._parts.append, int.from_bytes
+        unlike = None
+        for payload in payloads:
+            if (
+                len(payload) != packet_bytes
+                or from_bytes(payload[:header_bytes], "big") != header
+                or end + step > bound
+            ):
+                unlike = payload
+                break
+            append(payload[header_bytes:])
+            end += step
+            header += header_step
+        self._header, self.end = header, end
+        return unlike
 
     def append(self, payload: bytes, header: StreamHeader) -> bool:
         """Take a packet with bytes from `end` on; False if there is no credit for them."""

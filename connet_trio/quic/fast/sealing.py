@@ -9,6 +9,7 @@ from aioquic.quic.packet_builder import PACKET_NUMBER_SEND_SIZE
 from connet_trio.quic.fast.ring import Ring
 
 TAG_BYTES = 16
+NONCE_BYTES = 12
 OFFSET_BYTES, LENGTH_BYTES = 8, 2
 """Widths of the two numbers in the header of our frames: fixed, so that each header is the last one plus a number."""
 FRAME_TYPE = bytes([QuicFrameType.STREAM_BASE | 4 | 2])
@@ -66,7 +67,9 @@ def seal_run(
         plain_header = header_base | number & 0xFFFF
         frame = frame_number.to_bytes(frame_bytes, "big") + payloads[begin : begin + payload_bytes]
         headers.append(plain_header)
-        sealed.append(encrypt((iv ^ number).to_bytes(12, "big"), frame, plain_header.to_bytes(header_bytes, "big")))
+        sealed.append(
+            encrypt((iv ^ number).to_bytes(NONCE_BYTES, "big"), frame, plain_header.to_bytes(header_bytes, "big"))
+        )
         frame_number += frame_step
     masks = header_masks(keys.hp, [payload[SAMPLE] for payload in sealed])
     return _protect(headers, header_bytes, masks, sealed)
