@@ -51,11 +51,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run every test that may open a transport on both engines."""
+    """Run every test that may open a transport on both engines, or on those its module names as `ENGINES`."""
     opens = any(hasattr(metafunc.module, name) for name in ("open_pair", "open_transport"))
     if opens or "pair" in metafunc.fixturenames:
         metafunc.fixturenames.append("engine")
-        metafunc.parametrize("engine", ["fast", "stock"], indirect=True)
+        metafunc.parametrize("engine", getattr(metafunc.module, "ENGINES", ["fast", "stock"]), indirect=True)
 
 
 @pytest.fixture

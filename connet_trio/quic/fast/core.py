@@ -94,20 +94,23 @@ class FastCore(Core):
         self._service.append(self._streams[stream_id])
 
     def _survey(self) -> tuple[QuicStream | None, list[QuicStream]]:
-        """The first stream that can fill packets of its own, and those that have something else to send now."""
+        """The first stream that can fill packets of its own, and those that have something else to send now.
+
+        Of those, the ones first that have more to say than bytes: stock code stops at a packet with no room for it.
+        """
         least = LEAST_PACKETS * self._max_datagram_size
         credit = self._remote_max_data - self._remote_max_data_used
-        bulk, others = None, []
+        bulk, more, others = None, [], []
         for stream in self._service:
             if not has_work(stream):
                 self._service.remove(stream)
             elif has_more_than_bytes(stream):
-                others.append(stream)
+                more.append(stream)
             elif (sendable := sendable_bytes(stream, credit)) >= least:
                 bulk = bulk or stream
             elif sendable:
                 others.append(stream)
-        return bulk, others
+        return bulk, more + others
 
     # --- sending
 
@@ -117,6 +120,7 @@ class FastCore(Core):
             return self._stock_datagrams(now)
         bulk, others = self._survey()
         owes = bool(others) or self._owes_frames(now)
+        self._service.prefer(others)  # what is small must not wait behind what is large
         if bulk is None:
             if owes:
                 return self._stock_datagrams(now)
@@ -124,7 +128,6 @@ class FastCore(Core):
             return []
         datagrams: list[Datagram] = []
         if owes or self._cryptos[Epoch.ONE_RTT]._update_key_requested:
-            self._service.prefer(others)  # what is small must not wait behind what is large
             datagrams = self._one_stock_packet(now)
         return datagrams + self._send_runs(now)
 

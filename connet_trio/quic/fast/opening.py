@@ -18,7 +18,7 @@ class Opener:
     """Opens packets with a short header, of one destination ID and one key phase, in the order of their numbers.
 
     The guess is: a header like that of the last one, with the next number. A packet's seal covers its header, so a seal
-    that fits the guess proves it, and the header on the wire need not be unmasked. (Whoever alters those bits on the
+    that fits the guess proves it, and the header on the wire need not be looked at. (Whoever alters a header on the
     way gets a packet taken that stock code would drop, but with no other content or number than its sender's.)
     Where the guess is wrong, the header is unmasked.
     """
@@ -51,14 +51,14 @@ class Opener:
             for data, way in datagrams:
                 if way is not path:
                     return
-                header = (spun_base if data[0] & SPIN_BIT else base) | number & mask
                 try:
+                    header = (spun_base if data[0] & SPIN_BIT else base) | number & mask
                     payload = decrypt(
                         (iv ^ number).to_bytes(NONCE_BYTES, "big"),
                         data[header_bytes:],
                         header.to_bytes(header_bytes, "big"),
                     )
-                except InvalidTag:
+                except (InvalidTag, IndexError):  # IndexError: nothing in it
                     found, payload = self._open_unguessed(data, number)
                     if payload is None:
                         return
