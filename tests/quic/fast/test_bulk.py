@@ -111,7 +111,7 @@ async def test_they_do_after_ten_transfers_that_were_abandoned() -> None:
         first = await transfer(dialled, accepted)
         for _ in range(10):
             ours, theirs = await open_streams(dialled, accepted)
-            with trio.move_on_after(0.2):
+            with trio.move_on_after(0.05):
                 await ours.send_all(bytes(4 * MIB))
             ours.abort()
             theirs.abort()

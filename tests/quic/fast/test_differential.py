@@ -234,7 +234,7 @@ class Exchange:
 
     def altered(self, data: bytes) -> bytes:
         """Sometimes not what was sent."""
-        if self.luck.random() > 0.04 or len(data) <= HEADER_BYTES + 1:
+        if self.luck.random() > 0.06 or len(data) <= HEADER_BYTES + 1:
             return data
         match self.luck.choice(["flip", "cut", "lengthen"]):
             case "flip":
