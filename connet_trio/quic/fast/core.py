@@ -137,17 +137,17 @@ class FastCore(Core):
         datagrams: list[Datagram] = []
         self._pacing_at = None
         while True:
-            bulk, others = self._survey()
-            if bulk is None and not others:
-                return datagrams
             room = (self._loss.congestion_window - self._loss.bytes_in_flight) // self._max_datagram_size
             if room <= 0 and self._spaces[Epoch.ONE_RTT].ack_eliciting_in_flight:
                 return datagrams  # acknowledgements will make room; a packet that is not full would cost as much
-            if bulk is None or room <= 0:
-                return datagrams + self._stock_datagrams(now)
             self._pacing_at = pacer.next_send_time(now)
             if self._pacing_at is not None:
                 return datagrams
+            bulk, others = self._survey()
+            if bulk is None and not others:
+                return datagrams
+            if bulk is None or room <= 0:
+                return datagrams + self._stock_datagrams(now)
             datagrams += self._send_run(bulk, min(room, pacer.sendable_packets(now)), now)
 
     def _send_run(self, stream: QuicStream, most: int, now: float) -> list[Datagram]:
