@@ -161,6 +161,8 @@ class Core(QuicConnection):
         """At a listener, the server name of the ClientHello."""
         self.rejection: CertificateRejected | None = None
         """Why we refused the other side's certificate."""
+        self.has_more = False
+        """Whether the last burst left something that could have gone with it."""
         self.reset_tokens_changed = False
         """The set of tokens that would reset us is new; cleared by whoever reads `reset_tokens`."""
         self.stream_credit_changed = False
@@ -298,7 +300,8 @@ class Core(QuicConnection):
         return path
 
     def collect(self, now: float) -> list[Datagram]:
-        """Datagrams to send now, at most one burst; `next_deadline() <= now` afterwards means there is more."""
+        """Datagrams to send now, at most one burst; `has_more` afterwards says whether to call again."""
+        self.has_more = False
         if self._state in aioquic_connection.END_STATES:
             return self._repeat_close()
         if not self._network_paths:
@@ -313,6 +316,8 @@ class Core(QuicConnection):
         datagrams: list[Datagram] = self.datagrams_to_send(now)
         if closing:
             self._close_datagrams = datagrams
+        if self._pacing_at is not None and self._pacing_at <= now:  # the burst is spent; there is nothing to wait for
+            self.has_more, self._pacing_at = True, None
         return datagrams
 
     def _repeat_close(self) -> list[Datagram]:
@@ -517,18 +522,24 @@ class Core(QuicConnection):
             self._stream_table.credited[stream.stream_id] = stream
 
     def _write_connection_limits(self, builder: Any, space: Any) -> None:
-        limit = self._local_max_data
-        credit = self._consumed + self.windows.connection
-        if self.windows.renewed and credit - limit.value >= self.windows.stream:
-            limit.value = credit
-        streams = self._local_max_streams_bidi
-        if limit.value == limit.sent and streams.value == streams.sent:
+        if not self._limits_are_due():
             return  # the common packet
+        limit = self._local_max_data
         used, limit.used = limit.used, 0  # super() doubles the window once half of it has arrived
         try:
             super()._write_connection_limits(builder, space)
         finally:
             limit.used = used
+
+    def _limits_are_due(self) -> bool:
+        """Raise the connection's credit if that is worth a packet; whether there is a limit to tell the peer."""
+        limit, streams = self._local_max_data, self._local_max_streams_bidi
+        credit = self._consumed + self.windows.connection
+        if self.windows.renewed and credit - limit.value >= self.windows.stream:
+            limit.value = credit
+        # of streams, aioquic tells once the peer has fewer left than it would get
+        untold = streams.value - streams.sent
+        return limit.value != limit.sent or (untold != 0 and streams.sent - streams.used < untold)
 
     def _write_stream_limits(self, builder: Any, space: Any, stream: Any) -> None:
         if not stream.receiver.is_finished and stream.max_stream_data_local_sent != stream.max_stream_data_local:

@@ -1,5 +1,7 @@
 """When the next packet of a connection may leave: rate pacing with a deep bucket, in bursts of one system call."""
 
+from math import ceil
+
 from aioquic.quic.recovery import QuicPacketPacer
 
 BURST_BYTES = 65_000
@@ -30,6 +32,20 @@ class BurstPacer(QuicPacketPacer):
         """Count a packet against the burst and the bucket."""
         self._left -= 1
         super().update_after_send(now)
+
+    def sendable_packets(self, now: float) -> int:
+        """How many packets may leave now; none if `next_send_time` has another answer than None."""
+        if self.packet_time is None:
+            return self._left
+        self.update_bucket(now=now)
+        return min(self._left, ceil(self.bucket_time / self.packet_time))
+
+    def update_after_run(self, now: float, packets: int) -> None:
+        """Count so many packets, as `update_after_send` does one by one."""
+        self._left -= packets
+        if self.packet_time is not None:
+            self.update_bucket(now=now)
+            self.bucket_time = max(self.bucket_time - packets * self.packet_time, 0.0)
 
     def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
         """Follow the congestion window, with our depth of bucket."""

@@ -41,12 +41,13 @@ class TimerHeap(Generic[T]):
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else math.inf
 
-    def arm(self, timed: T) -> None:
-        """Look at the deadline of `timed` again."""
+    def arm(self, timed: T) -> float:
+        """Look at the deadline of `timed` again, and return it."""
         deadline = timed.next_deadline()
         armed = self._armed.get(timed)
         if deadline != math.inf and (armed is None or deadline < armed):
             self._push(timed, deadline)
+        return deadline
 
     def disarm(self, timed: T) -> None:
         """Forget `timed`."""

@@ -21,10 +21,17 @@ from connet_trio.quic.connection import Connection
 from connet_trio.quic.core import Core, reset_token
 from connet_trio.quic.dial_failures import NoAnswer
 from connet_trio.quic.ending import UNHEARD_REASON
+from connet_trio.quic.fast import FastCore
 from connet_trio.quic.handshake import Dialing, Listening
-from connet_trio.quic.limits import ACCEPT_QUEUE, HANDSHAKE_IDLE_SECONDS, RESET_BYTES, RESET_TOKEN_BYTES
+from connet_trio.quic.limits import (
+    ACCEPT_QUEUE,
+    CONNECTION_ID_BYTES,
+    HANDSHAKE_IDLE_SECONDS,
+    RESET_BYTES,
+    RESET_TOKEN_BYTES,
+)
 from connet_trio.quic.network_path import Datagram, DatagramSocket, NetworkPath
-from connet_trio.quic.routing import FirstInitial, ForConnection, Forgotten, ForReset, Noise, RoutingTable
+from connet_trio.quic.routing import LONG_HEADER, FirstInitial, ForConnection, Forgotten, ForReset, Noise, RoutingTable
 from connet_trio.quic.timers import TimerHeap
 from connet_trio.records.model import AddressPort
 
@@ -49,6 +56,7 @@ async def open_transport(
     reset_key: bytes | None = None,
     listening: Listening | None = None,
     entropy: Callable[[int], bytes] = secrets.token_bytes,
+    fast: bool = True,
 ) -> AsyncIterator["Transport"]:
     """Drive QUIC over `socket`, which the transport owns from here on, for the length of a block.
 
@@ -58,8 +66,16 @@ async def open_transport(
       wall_clock: Unix seconds, for the dates of certificates.
       reset_key: 32 bytes that outlive the process, so that peers notice a restart at once; None does without.
       listening: how to answer those who dial; None ignores them.
+      fast: drive connections by the fast engine; False leaves everything to aioquic.
     """
-    transport = Transport(socket, wall_clock=wall_clock, reset_key=reset_key, listening=listening, entropy=entropy)
+    transport = Transport(
+        socket,
+        wall_clock=wall_clock,
+        reset_key=reset_key,
+        listening=listening,
+        entropy=entropy,
+        engine=FastCore if fast else Core,
+    )
     try:
         with single_error():
             async with outlasting(transport.run):  # the pump carries the goodbyes of the block
@@ -82,11 +98,13 @@ class Transport:
         reset_key: bytes | None,
         listening: Listening | None,
         entropy: Callable[[int], bytes],
+        engine: type[Core],
     ) -> None:
         self._socket = socket
         self._wall_clock = wall_clock
         self._reset_key = reset_key
         self._entropy = entropy
+        self._engine = engine
         self._table = RoutingTable()
         self._timers: TimerHeap[Connection] = TimerHeap()
         self._marked: dict[Connection, None] = {}
@@ -120,7 +138,7 @@ class Transport:
           NoAnswer: nobody answered within twice the idle time.
           DialFailed: the handshake failed, or the socket has no such address family. Both say where and why.
         """
-        core = Core(dialing=dialing, reset_key=self._reset_key, wall_now=self._wall_clock())
+        core = self._engine(dialing=dialing, reset_key=self._reset_key, wall_now=self._wall_clock())
         path = self._socket.path_to(remote, zone=zone)
         connection = Connection(core, self, remote_address=path.remote_address, now=trio.current_time())
         core.connect(path, now=trio.current_time())
@@ -210,18 +228,25 @@ class Transport:
                 continue
             # armed even when due now: an acknowledgement that resets the probe backoff puts the timer into the past,
             # and only the heap fires timers
-            self._timers.arm(connection)
-            if connection.next_deadline() <= now:
+            if self._timers.arm(connection) <= now or connection.core.has_more:
                 self._marked[connection] = None
         if outgoing:
             self._socket.send_batch(outgoing)
 
     def _deliver(self, received: list[Datagram], now: float) -> None:
         batches: dict[Connection, list[Datagram]] = {}
+        batch: list[Datagram] = []
+        routed: bytes | None = None  # the ID that leads to `batch`: datagrams for one come in rows
         for datagram in received:
-            connection = self._connection_for(datagram, now)
-            if connection is not None:
-                batches.setdefault(connection, []).append(datagram)
+            data = datagram[0]
+            connection_id = data[1 : 1 + CONNECTION_ID_BYTES]
+            if connection_id != routed or data[0] & LONG_HEADER:
+                connection = self._connection_for(datagram, now)
+                if connection is None:
+                    continue
+                batch = batches.setdefault(connection, [])
+                routed = None if data[0] & LONG_HEADER else connection_id
+            batch.append(datagram)
         for connection, batch in batches.items():
             connection.receive_batch(batch, now)
             self._marked[connection] = None
@@ -259,7 +284,7 @@ class Transport:
             return None
         remote = datagram[1].remote_address
         refused = not listening.admits(remote)
-        core = Core(
+        core = self._engine(
             listening=listening,
             original_destination_id=destination_id,
             reset_key=self._reset_key,

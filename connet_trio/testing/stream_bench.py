@@ -43,8 +43,14 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=100, help="size of one transfer, 10^6 bytes (default 100)")
     parser.add_argument("--transfers", type=int, default=5, help="transfers on the one connection (default 5)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--stock", action="store_true", help="without the fast engine")
+    parser.add_argument("--rounds", type=int, help="so many rounds, each with both engines, and their medians")
     options = parser.parse_args()
-    transfers = run_bench(options.megabytes * 1_000_000, options.transfers)
+    size = options.megabytes * 1_000_000
+    if options.rounds:
+        compare_engines(size, options.transfers, options.rounds)
+        return
+    transfers = run_bench(size, options.transfers, fast=not options.stock)
     if options.json:
         print(json.dumps([attrs.asdict(transfer) for transfer in transfers]))
         return
@@ -57,15 +63,26 @@ def main() -> None:
         print(f"median of 2 to {len(transfers)} against the first: {later / transfers[0].megabytes_per_second:.2f}")
 
 
-def run_bench(size: int, count: int) -> list[Transfer]:
+def compare_engines(size: int, count: int, rounds: int) -> None:
+    """Print the medians of both engines over interleaved rounds: neighbours of the machine disturb both alike."""
+    found: dict[bool, list[Transfer]] = {True: [], False: []}
+    for _ in range(rounds):
+        for fast, transfers in found.items():
+            transfers += run_bench(size, count, fast=fast)
+    print("  engine     MB/s   sender CPU s/GB   receiver CPU s/GB")
+    for fast, transfers in found.items():
+        print(_row("fast" if fast else "stock", _median(transfers)))
+
+
+def run_bench(size: int, count: int, *, fast: bool = True) -> list[Transfer]:
     """`count` transfers of `size` bytes on one connection between two new processes."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    receiver = context.Process(target=_receiver_process, args=(theirs, size, count), daemon=True)
+    receiver = context.Process(target=_receiver_process, args=(theirs, size, count, fast), daemon=True)
     receiver.start()
     try:
         port = ours.recv()
-        sent = trio.run(_send, port, size, count)
+        sent = trio.run(_send, port, size, count, fast)
         received: list[float] = ours.recv()
     finally:
         receiver.join(10)
@@ -75,11 +92,11 @@ def run_bench(size: int, count: int) -> list[Transfer]:
     ]
 
 
-def _receiver_process(pipe: multiprocessing.connection.Connection, size: int, count: int) -> None:
-    trio.run(_receive, pipe, size, count)
+def _receiver_process(pipe: multiprocessing.connection.Connection, size: int, count: int, fast: bool) -> None:
+    trio.run(_receive, pipe, size, count, fast)
 
 
-async def _receive(pipe: Any, size: int, count: int) -> None:
+async def _receive(pipe: Any, size: int, count: int, fast: bool) -> None:
     sender, receiver = _identities()
     answer = Answer(
         credential=receiver.server,
@@ -88,7 +105,7 @@ async def _receive(pipe: Any, size: int, count: int) -> None:
     )
     socket = await open_udp_socket(HostPort("127.0.0.1", 0))
     listening = Listening(choose=lambda name: answer, windows=WINDOWS)
-    async with open_transport(socket, wall_clock=wall_clock, listening=listening) as transport:
+    async with open_transport(socket, wall_clock=wall_clock, listening=listening, fast=fast) as transport:
         pipe.send(transport.local_address.port)
         connection = await transport.accept()
         pipe.send([await _receive_one(await connection.accept_stream(), size) for _ in range(count)])
@@ -104,7 +121,7 @@ async def _receive_one(stream: Stream, size: int) -> float:
     return _cpu() - before
 
 
-async def _send(port: int, size: int, count: int) -> list[tuple[float, float]]:
+async def _send(port: int, size: int, count: int, fast: bool) -> list[tuple[float, float]]:
     sender, receiver = _identities()
     dialing = Dialing(
         alpns=(ALPN,),
@@ -113,7 +130,7 @@ async def _send(port: int, size: int, count: int) -> list[tuple[float, float]]:
         credential=sender.client,
     )
     socket = await open_udp_socket(HostPort("127.0.0.1", 0))
-    async with open_transport(socket, wall_clock=wall_clock) as transport:
+    async with open_transport(socket, wall_clock=wall_clock, fast=fast) as transport:
         address = AddressPort(transport.local_address.address, port)
         connection = await transport.dial(address, dialing)
         return [await _send_one(await connection.open_stream(), size) for _ in range(count)]

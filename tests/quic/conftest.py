@@ -3,6 +3,7 @@
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import attrs
@@ -47,6 +48,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(mark.kwargs.get("run") is run_in_virtual_time for mark in item.iter_markers("trio")):
             item.add_marker(virtual_time, append=False)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run every test that may open a transport on both engines, or on those its module names as `ENGINES`."""
+    opens = any(hasattr(metafunc.module, name) for name in ("open_pair", "open_transport"))
+    if opens or "pair" in metafunc.fixturenames:
+        metafunc.fixturenames.append("engine")
+        metafunc.parametrize("engine", getattr(metafunc.module, "ENGINES", ["fast", "stock"]), indirect=True)
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The engine of every transport that a test opens without naming one."""
+    # the default of one argument: transports are opened in many ways, some by what is tested
+    monkeypatch.setitem(open_transport.__wrapped__.__kwdefaults__, "fast", request.param == "fast")  # type: ignore[attr-defined]
+    return str(request.param)
 
 
 def wall_clock() -> float:
@@ -162,14 +179,15 @@ async def open_pair(
     trace_limit: int = 0,
     dialer_clock: Callable[[], float] = wall_clock,
     listener_clock: Callable[[], float] = wall_clock,
+    fast: bool | None = None,
 ) -> AsyncIterator[Pair]:
+    """A pair on a new network; `fast` of None leaves the choice of the engine to the fixture of that name."""
+    open_one = open_transport if fast is None else partial(open_transport, fast=fast)
     async with open_network(seed, link=link, trace_limit=trace_limit) as network:
         far, near = MeddlingSocket(network.socket(FAR)), MeddlingSocket(network.socket(NEAR))
         async with (
-            open_transport(
-                far, wall_clock=listener_clock, listening=listen or listening(), reset_key=reset_key
-            ) as listener,
-            open_transport(near, wall_clock=dialer_clock) as dialer,
+            open_one(far, wall_clock=listener_clock, listening=listen or listening(), reset_key=reset_key) as listener,
+            open_one(near, wall_clock=dialer_clock) as dialer,
         ):
             yield Pair(dialer=dialer, listener=listener, near=near, far=far, network=network)
 

@@ -20,6 +20,7 @@ pytestmark = virtual_time
 @attrs.define(eq=False)
 class FakeCore:
     terminated: bool = False
+    has_more: bool = False
 
 
 @attrs.define(eq=False)

@@ -1,0 +1,356 @@
+"""The fast engine: what of aioquic it replaces, and when."""
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import attrs
+from aioquic.buffer import Buffer  # type: ignore[attr-defined]
+from aioquic.quic.connection import QuicConnectionState
+from aioquic.quic.packet import get_spin_bit
+from aioquic.quic.recovery import MAX_ACK_RANGES
+from aioquic.quic.stream import QuicStream
+from aioquic.tls import Epoch
+
+from connet_trio.quic.core import Core
+from connet_trio.quic.fast.frames import Acknowledged, DataAllowed, Feedback, StreamDataAllowed
+from connet_trio.quic.fast.opening import Opener
+from connet_trio.quic.fast.receiving import UNIDIRECTIONAL_BIT, Reception
+from connet_trio.quic.fast.recovery import FastRecovery
+from connet_trio.quic.fast.sealing import first_byte, payload_capacity, seal_run
+from connet_trio.quic.fast.sent_log import SentLog, SentRun
+from connet_trio.quic.fast.service_queue import (
+    ServiceQueue,
+    WakingStreamTable,
+    has_more_than_bytes,
+    has_work,
+    sendable_bytes,
+)
+from connet_trio.quic.network_path import Datagram
+
+LEAST_PACKETS = 2
+"""A stream with room for fewer full packets is for stock code, which puts several streams into one."""
+USUAL_NUMBER_BYTES = 2
+"""Width of packet numbers that a peer is expected to begin with; aioquic's never changes."""
+
+REMEMBERED_PACKETS = 2 * MAX_ACK_RANGES
+"""How many of the newest numbers stock code keeps one by one, so as to know a packet that comes again."""
+
+
+@attrs.define
+class PacketCount:
+    """How many packets went one way through the engine."""
+
+    sent: int = 0
+    received: int = 0
+
+
+class FastCore(Core):
+    """A `Core` that does the bulk of the work in few steps for each packet; it takes what `Core` takes."""
+
+    _loss: FastRecovery
+
+    def __init__(self, **options: Any) -> None:
+        self._service = ServiceQueue()  # what follows fills it
+        super().__init__(**options)
+        self._streams = self._stream_table = WakingStreamTable(self._service)
+        self._loss.__class__ = FastRecovery
+        self._number_bytes = USUAL_NUMBER_BYTES
+        self.fast_packets = PacketCount()
+        """Those that took the short way."""
+        self.stock_packets = PacketCount()
+        """Those that stock code made, or was given (one datagram counts as one packet there)."""
+
+    def _initialize(self, peer_cid: bytes) -> None:
+        super()._initialize(peer_cid)
+        self._spaces[Epoch.ONE_RTT].sent_packets = SentLog()  # type: ignore[assignment]
+
+    def _is_settled(self) -> bool:
+        """Whether nothing is going on but an exchange of data, over one path that both sides know to work."""
+        return bool(
+            self._handshake_confirmed
+            and self._state is QuicConnectionState.CONNECTED
+            and not self._close_pending
+            and self._network_paths[0].is_validated
+            and self._quic_logger is None
+        )
+
+    # --- streams that have something to send
+
+    @property
+    def _streams_queue(self) -> Any:
+        return self._service
+
+    @_streams_queue.setter
+    def _streams_queue(self, streams: Iterable[QuicStream]) -> None:
+        self._service.replace(streams)
+
+    def _handle_max_stream_data_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
+        at = buf.tell()
+        stream_id = buf.pull_uint_var()
+        buf.seek(at)
+        super()._handle_max_stream_data_frame(context, frame_type, buf)
+        self._service.append(self._streams[stream_id])
+
+    def _survey(self) -> tuple[QuicStream | None, list[QuicStream]]:
+        """The first stream that can fill packets of its own, and those that have something else to send now.
+
+        Of those, the ones first that have more to say than bytes: stock code stops at a packet with no room for it.
+        """
+        least = LEAST_PACKETS * self._max_datagram_size
+        credit = self._remote_max_data - self._remote_max_data_used
+        bulk, more, others = None, [], []
+        for stream in self._service:
+            if not has_work(stream):
+                self._service.remove(stream)
+            elif has_more_than_bytes(stream):
+                more.append(stream)
+            elif (sendable := sendable_bytes(stream, credit)) >= least:
+                bulk = bulk or stream
+            elif sendable:
+                others.append(stream)
+        return bulk, more + others
+
+    # --- sending
+
+    def datagrams_to_send(self, now: float) -> list[Datagram]:
+        """What to send now, at most one burst; `get_timer() <= now` afterwards means there is more."""
+        if not self._is_settled() or self._has_other_paths_to_probe():
+            return self._stock_datagrams(now)
+        bulk, others = self._survey()
+        owes = bool(others) or self._owes_frames(now)
+        self._service.prefer(others)  # what is small must not wait behind what is large
+        if bulk is None:
+            if owes:
+                return self._stock_datagrams(now)
+            self._pacing_at = None
+            return []
+        datagrams: list[Datagram] = []
+        if owes or self._cryptos[Epoch.ONE_RTT]._update_key_requested:
+            datagrams = self._one_stock_packet(now)
+        return datagrams + self._send_runs(now)
+
+    def _send_runs(self, now: float) -> list[Datagram]:
+        """Full packets of one stream after the other, then what is left of them, as pacer and window allow."""
+        pacer = self._loss._pacer
+        datagrams: list[Datagram] = []
+        self._pacing_at = None
+        while True:
+            room = (self._loss.congestion_window - self._loss.bytes_in_flight) // self._max_datagram_size
+            if room <= 0 and self._spaces[Epoch.ONE_RTT].ack_eliciting_in_flight:
+                return datagrams  # acknowledgements will make room; a packet that is not full would cost as much
+            self._pacing_at = pacer.next_send_time(now)
+            if self._pacing_at is not None:
+                return datagrams
+            bulk, others = self._survey()
+            if bulk is None and not others:
+                return datagrams
+            if bulk is None or room <= 0:
+                return datagrams + self._stock_datagrams(now)
+            datagrams += self._send_run(bulk, min(room, pacer.sendable_packets(now)), now)
+
+    def _send_run(self, stream: QuicStream, most: int, now: float) -> list[Datagram]:
+        """At most `most` full packets of a stream that can fill at least one."""
+        sender: Any = stream.sender
+        stream_id: Any = stream.stream_id
+        crypto, path = self._cryptos[Epoch.ONE_RTT], self._network_paths[0]
+        destination_id, offset = self._peer_cid.cid, sender._pending[0].start
+        payload_bytes = payload_capacity(self._max_datagram_size, destination_id, stream_id)
+        credit = self._remote_max_data - self._remote_max_data_used
+        count = min(most, sendable_bytes(stream, credit) // payload_bytes)
+        sealed = seal_run(
+            header=bytes((first_byte(spin=self._spin_bit, key_phase=crypto.key_phase),)) + destination_id,
+            packet_number=self._packet_number,
+            count=count,
+            stream_id=stream_id,
+            offset=offset,
+            ring=sender._buffer,
+            start=offset - sender._buffer_start,
+            payload_bytes=payload_bytes,
+            keys=crypto.send,
+        )
+        run = SentRun(
+            packet_number=self._packet_number,
+            count=count,
+            sent_time=now,
+            packet_bytes=len(sealed[0]),
+            sender=sender,
+            offset=offset,
+            payload_bytes=payload_bytes,
+        )
+        self._note_run(run, stream, now)
+        return [(data, path.addr) for data in sealed]
+
+    def _note_run(self, run: SentRun, stream: QuicStream, now: float) -> None:
+        """What stock code notes of each packet, in the stream, the connection and loss recovery."""
+        sender: Any = run.sender
+        sender._pending.subtract(run.offset, run.end_offset)
+        if run.end_offset > sender.highest_offset:
+            self._remote_max_data_used += run.end_offset - sender.highest_offset
+            sender.highest_offset = run.end_offset
+        if not len(sender._pending) and not sender._pending_eof:
+            sender.buffer_is_empty = True
+        self._service.extend([stream])
+        self._packet_number += run.count
+        self._network_paths[0].bytes_sent += run.count * run.packet_bytes
+        self._loss.on_run_sent(run, self._spaces[Epoch.ONE_RTT])
+        self._loss._pacer.update_after_run(now, run.count)
+        self.fast_packets.sent += run.count
+
+    def _stock_datagrams(self, now: float) -> list[Datagram]:
+        before = self._packet_number
+        datagrams: list[Datagram] = super().datagrams_to_send(now)
+        self.stock_packets.sent += self._packet_number - before
+        return datagrams
+
+    def _one_stock_packet(self, now: float) -> list[Datagram]:
+        pacer = self._loss._pacer
+        self._loss._pacer = OnePacket(pacer)  # type: ignore[assignment]
+        try:
+            return self._stock_datagrams(now)
+        finally:
+            self._loss._pacer = pacer
+
+    def _has_other_paths_to_probe(self) -> bool:
+        return self._remote_preferred_address is not None or any(
+            path.remote_challenges or not (path.is_validated or path.local_challenge_sent)
+            for path in islice(self._network_paths, 1, None)
+        )
+
+    def _owes_frames(self, now: float) -> bool:
+        """Whether there is anything to send that belongs to no stream's queue."""
+        ack_at = self._spaces[Epoch.ONE_RTT].ack_at
+        return bool(
+            (ack_at is not None and ack_at <= now)
+            or self._stream_table.credited
+            or self._ping_pending
+            or self._probe_pending
+            or self._handshake_done_pending
+            or self._retire_connection_ids
+            or self._streams_blocked_pending
+            or self._datagrams_pending
+            or self._network_paths[0].remote_challenges
+            or not self._crypto_streams[Epoch.ONE_RTT].sender.buffer_is_empty
+            or self._limits_are_due()
+            or not all(entry.was_sent for entry in self._host_cids)
+        )
+
+    # --- receiving
+
+    def receive_batch(self, datagrams: Iterable[Datagram], now: float) -> bool:
+        """As `Core.receive_batch`, run by run; what is in no run goes to stock code one by one."""
+        batch = list(datagrams)
+        heard, at = False, 0
+        while at < len(batch):
+            taken = self._receive_run(batch, at, now) if self._is_settled() else 0
+            self.fast_packets.received += taken
+            at += taken
+            heard = heard or taken > 0
+            if at < len(batch):
+                self.stock_packets.received += 1
+                heard = super().receive_batch(batch[at : at + 1], now) or heard
+                at += 1
+        return heard
+
+    def _receive_run(self, batch: Sequence[Datagram], at: int, now: float) -> int:
+        """Take plain packets from `at` on, until one is not; returns how many."""
+        data, path = batch[at]
+        opener = self._opener_for(data)
+        if opener is None or self._known_path(path) != self._network_paths[0].addr:
+            return 0
+        reception = Reception(
+            streams=self._streams,
+            limit=self._local_max_data,
+            events=self._events,
+            take_feedback=partial(self._take_feedback, now=now),
+        )
+        reception.take_all(opener.payloads(islice(batch, at, None), path))
+        taken = sum(map(len, opener.taken))
+        if taken:
+            self._number_bytes = opener.number_bytes
+            self._note_received(opener.taken, now)
+            self._note_newest(batch[at + taken - 1][0], reception.eliciting, now)
+        return taken
+
+    def _opener_for(self, data: bytes) -> Opener | None:
+        """For packets to the connection ID of this one; None where that is not a matter of course.
+
+        A listener's host ID is the one its dialer uses; a packet to another one of them means that the dialer moves,
+        which is for stock code. A dialer may be called by any of its own.
+        """
+        destination_id = data[1 : 1 + len(self.host_cid)]
+        if destination_id != self.host_cid and not (
+            self._is_client and any(destination_id == entry.cid for entry in self._host_cids)
+        ):
+            return None
+        return Opener(
+            self._cryptos[Epoch.ONE_RTT].recv,
+            destination_id=destination_id,
+            next_number=self._spaces[Epoch.ONE_RTT].largest_received_packet + 1,
+            number_bytes=self._number_bytes,
+        )
+
+    def _note_received(self, taken: list[range], now: float) -> None:
+        """What stock code notes of the number of each packet, all of them new."""
+        space = self._spaces[Epoch.ONE_RTT]
+        for numbers in taken:
+            space.ack_queue.add(numbers.start, numbers.stop)
+            if len(space.ack_queue) > MAX_ACK_RANGES:
+                space.ack_queue.shift()
+            space.received_packets._received.update(numbers[-REMEMBERED_PACKETS:])
+            space.received_packets.add(numbers[-1])  # moves the window
+        space.largest_received_packet, space.largest_received_time = taken[-1][-1], now
+        space.expected_packet_number = max(space.expected_packet_number, taken[-1].stop)
+
+    def _note_newest(self, data: bytes, eliciting: bool, now: float) -> None:
+        """What else it notes of each, where only the last one counts."""
+        space = self._spaces[Epoch.ONE_RTT]
+        if eliciting and space.ack_at is None:
+            space.ack_at = now + self._ack_delay
+        self._close_at = now + self._idle_timeout()
+        self._ack_eliciting_sent_since_receipt = False
+        self._spin_highest_pn = space.largest_received_packet
+        self._spin_bit = get_spin_bit(data[0]) is not self._is_client
+
+    def _take_feedback(self, frames: list[Feedback], now: float) -> bool:
+        """Apply acknowledgements and credit; False, with nothing done, if one of them is for stock code."""
+        allowed = [frame for frame in frames if isinstance(frame, StreamDataAllowed)]
+        if any(frame.stream_id not in self._streams or frame.stream_id & UNIDIRECTIONAL_BIT for frame in allowed):
+            return False
+        for frame in frames:
+            match frame:
+                case Acknowledged(numbers, delay):
+                    self._loss.on_ack_received(
+                        ack_rangeset=numbers,
+                        ack_delay=(delay << self._remote_ack_delay_exponent) / 1_000_000,
+                        now=now,
+                        space=self._spaces[Epoch.ONE_RTT],
+                    )
+                case DataAllowed(limit):
+                    self._remote_max_data = max(self._remote_max_data, limit)
+                case StreamDataAllowed(stream_id, limit):
+                    stream = self._streams[stream_id]
+                    stream.max_stream_data_remote = max(stream.max_stream_data_remote, limit)
+                    self._service.append(stream)
+        return True
+
+
+class OnePacket:
+    """A pacer that lets one packet through, when its own pacer would, and then asks to be called again."""
+
+    def __init__(self, pacer: Any) -> None:
+        self._pacer = pacer
+        self._sent = False
+
+    def next_send_time(self, now: float) -> float | None:
+        """None when a packet may leave now, else when to ask again."""
+        if self._sent:
+            return now
+        at: float | None = self._pacer.next_send_time(now)
+        return at
+
+    def update_after_send(self, now: float) -> None:
+        """Count the packet."""
+        self._sent = True
+        self._pacer.update_after_send(now)

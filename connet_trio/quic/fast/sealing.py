@@ -1,0 +1,94 @@
+"""Bytes of a stream, sealed into full packets that differ in numbers only."""
+
+from typing import Any
+
+from aioquic.buffer import encode_uint_var
+from aioquic.quic.packet import PACKET_FIXED_BIT, QuicFrameType
+from aioquic.quic.packet_builder import PACKET_NUMBER_SEND_SIZE
+
+from connet_trio.quic.fast.ring import Ring
+
+TAG_BYTES = 16
+NONCE_BYTES = 12
+OFFSET_BYTES, LENGTH_BYTES = 8, 2
+"""Widths of the two numbers in the header of our frames: fixed, so that each header is the last one plus a number."""
+FRAME_TYPE = bytes([QuicFrameType.STREAM_BASE | 4 | 2])
+"""STREAM with offset and length."""
+WIDE, SHORT = 0xC0 << 56, 0x40 << 8
+"""What a variable-length integer of eight and of two bytes begins with."""
+SPIN_BIT, KEY_PHASE_BIT = 0x20, 0x04
+SAMPLE_BYTES = 16
+SAMPLE = slice(4 - PACKET_NUMBER_SEND_SIZE, 4 - PACKET_NUMBER_SEND_SIZE + SAMPLE_BYTES)
+"""Where in a sealed payload the sample for header protection is (RFC 9001 section 5.4.2)."""
+
+
+def payload_capacity(datagram_bytes: int, destination_id: bytes, stream_id: int) -> int:
+    """How many bytes of a stream a packet of `datagram_bytes` carries."""
+    header = 1 + len(destination_id) + PACKET_NUMBER_SEND_SIZE
+    frame_header = len(FRAME_TYPE) + len(encode_uint_var(stream_id)) + OFFSET_BYTES + LENGTH_BYTES
+    return min(datagram_bytes - header - frame_header - TAG_BYTES, (1 << 14) - 1)
+
+
+def first_byte(*, spin: bool, key_phase: int) -> int:
+    """The unprotected first byte of the packets that `seal_run` makes."""
+    return PACKET_FIXED_BIT | spin * SPIN_BIT | key_phase * KEY_PHASE_BIT | (PACKET_NUMBER_SEND_SIZE - 1)
+
+
+def seal_run(
+    *,
+    header: bytes,
+    packet_number: int,
+    count: int,
+    stream_id: int,
+    offset: int,
+    ring: Ring,
+    start: int,
+    payload_bytes: int,
+    keys: Any,
+) -> list[bytes]:
+    """`count` datagrams, each with the next `payload_bytes` of a stream.
+
+    Args:
+      header: first byte and destination ID, what comes before the packet number.
+      packet_number: of the first.
+      offset: in the stream, of the first byte.
+      start: where in `ring` that byte is.
+      keys: a CryptoContext of aioquic, ready to send.
+    """
+    encrypt, iv = keys.aead._aead.encrypt, keys.aead._iv
+    header_bytes = len(header) + PACKET_NUMBER_SEND_SIZE
+    header_base = int.from_bytes(header, "big") << 16
+    frame_header = FRAME_TYPE + encode_uint_var(stream_id) + (WIDE | offset).to_bytes(OFFSET_BYTES, "big")
+    frame_number = int.from_bytes(frame_header + (SHORT | payload_bytes).to_bytes(LENGTH_BYTES, "big"), "big")
+    frame_bytes, frame_step = len(frame_header) + LENGTH_BYTES, payload_bytes << 8 * LENGTH_BYTES
+    payloads = ring.view(start, start + count * payload_bytes)
+    headers, sealed = [], []
+    for number, begin in enumerate(range(0, count * payload_bytes, payload_bytes), packet_number):
+        plain_header = header_base | number & 0xFFFF
+        frame = frame_number.to_bytes(frame_bytes, "big") + payloads[begin : begin + payload_bytes]
+        headers.append(plain_header)
+        sealed.append(
+            encrypt((iv ^ number).to_bytes(NONCE_BYTES, "big"), frame, plain_header.to_bytes(header_bytes, "big"))
+        )
+        frame_number += frame_step
+    masks = header_masks(keys.hp, [payload[SAMPLE] for payload in sealed])
+    return _protect(headers, header_bytes, masks, sealed)
+
+
+def header_masks(protection: Any, samples: list[bytes]) -> bytes:
+    """The masks for these samples, one every 16 bytes, of which the first 5 count (RFC 9001 section 5.4.1)."""
+    if protection._is_chacha20:
+        return b"".join([protection._mask(sample).ljust(SAMPLE_BYTES, b"\0") for sample in samples])
+    masks: bytes = protection._encryptor.update(b"".join(samples))  # AES-ECB: each block for itself
+    return masks
+
+
+def _protect(headers: list[int], header_bytes: int, masks: bytes, sealed: list[bytes]) -> list[bytes]:
+    first_shift = 8 * (header_bytes - 1)
+    return [
+        (header ^ (masks[at] & 0x1F) << first_shift ^ (masks[at + 1] << 8 | masks[at + 2])).to_bytes(
+            header_bytes, "big"
+        )
+        + payload
+        for header, at, payload in zip(headers, range(0, len(masks), SAMPLE_BYTES), sealed, strict=True)
+    ]

@@ -1,0 +1,173 @@
+"""Which streams have something to send, so that the others cost nothing.
+
+Stock code walks all open streams for every packet it builds. Here a stream is in the queue while it has something to
+say: bytes that its credit lets leave, an end, a reset, a stop, or that it is over and can be forgotten. Whatever may
+give it such a thing wakes it: a write, a loss, credit, the last acknowledgement or byte. It leaves the queue when it
+is looked at and has nothing. So one that is blocked, by a reader that stalls, is in nobody's way.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from aioquic.quic.events import StreamDataReceived, StreamReset
+from aioquic.quic.packet import QuicErrorCode, QuicStreamFrame
+from aioquic.quic.packet_builder import QuicDeliveryState
+from aioquic.quic.stream import QuicStream, QuicStreamReceiver, QuicStreamSender
+
+from connet_trio.quic.fast.ring import Ring
+from connet_trio.quic.stream_table import StreamTable
+
+T = TypeVar("T")
+
+
+class ServiceQueue:
+    """Takes the place of aioquic's list of streams in the order of service."""
+
+    def __init__(self) -> None:
+        self._streams: dict[QuicStream, None] = {}
+
+    def __iter__(self) -> Iterator[QuicStream]:
+        return iter(list(self._streams))
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def append(self, stream: QuicStream) -> None:
+        """Let `stream` be looked at, after all others unless it already waits."""
+        self._streams.setdefault(stream)
+
+    def extend(self, served: Iterable[QuicStream]) -> None:
+        """Send streams that have been served to the end of the queue; those with nothing left leave it."""
+        # stock code hands over a set, whose order differs from run to run
+        for stream in sorted(served, key=lambda stream: stream.stream_id or 0):
+            self.remove(stream)
+            if has_work(stream):
+                self.append(stream)
+
+    def remove(self, stream: QuicStream) -> None:
+        """Take `stream` out until it is woken."""
+        self._streams.pop(stream, None)
+
+    def replace(self, streams: Iterable[QuicStream]) -> None:
+        """Have these streams in this order, but for those that have nothing to say."""
+        self._streams = dict.fromkeys(filter(has_work, streams))
+
+    def prefer(self, streams: Iterable[QuicStream]) -> None:
+        """Serve these first."""
+        self._streams = dict.fromkeys(streams) | self._streams
+
+
+def has_work(stream: QuicStream) -> bool:
+    """Whether a packet could carry something of this stream, the connection's credit apart."""
+    sender = stream.sender
+    if stream.receiver.stop_pending or sender.reset_pending or stream.is_finished:
+        return True
+    if sender.buffer_is_empty:
+        return False
+    if not len(sender._pending):
+        return sender._pending_eof
+    return stream.is_blocked or sender.next_offset < stream.max_stream_data_remote
+
+
+def sendable_bytes(stream: QuicStream, credit: int) -> int:
+    """How many bytes in a row the stream could send now, with so much credit of the connection for new ones."""
+    sender = stream.sender
+    if sender.buffer_is_empty or stream.is_blocked or sender._reset_error_code is not None or not len(sender._pending):
+        return 0
+    pending = sender._pending[0]
+    limit = min(sender.highest_offset + credit, stream.max_stream_data_remote)
+    return max(min(pending.stop, limit) - pending.start, 0)
+
+
+def has_more_than_bytes(stream: QuicStream) -> bool:
+    """Whether it has something to say that only stock code says: an end, a reset, a stop, or that it is over."""
+    sender = stream.sender
+    return (
+        stream.receiver.stop_pending
+        or sender.reset_pending
+        or stream.is_finished
+        or (sender._pending_eof and not sender.buffer_is_empty and not len(sender._pending))
+    )
+
+
+def _sleep() -> None:
+    """What a stream that has been forgotten does when it is woken."""
+
+
+class WakingSender(QuicStreamSender):
+    """The sending half of a stream, which wakes its stream."""
+
+    wake: Callable[[], None] = staticmethod(_sleep)
+
+    def write(self, data: bytes, end_stream: bool = False) -> None:
+        super().write(data, end_stream)
+        self.wake()
+
+    def reset(self, error_code: int) -> None:
+        super().reset(error_code)
+        self.wake()
+
+    def on_data_delivery(self, delivery: QuicDeliveryState, start: int, stop: int, fin: bool) -> None:
+        super().on_data_delivery(delivery, start, stop, fin)
+        if delivery is not QuicDeliveryState.ACKED or self.is_finished:
+            self.wake()
+
+    def on_reset_delivery(self, delivery: QuicDeliveryState) -> None:
+        super().on_reset_delivery(delivery)
+        self.wake()
+
+
+class WakingReceiver(QuicStreamReceiver):
+    """The receiving half of a stream, which wakes its stream."""
+
+    wake: Callable[[], None] = staticmethod(_sleep)
+
+    def handle_frame(self, frame: QuicStreamFrame) -> StreamDataReceived | None:
+        event = super().handle_frame(frame)
+        if self.is_finished:
+            self.wake()
+        return event
+
+    def handle_reset(self, *, final_size: int, error_code: int = QuicErrorCode.NO_ERROR) -> StreamReset | None:
+        event = super().handle_reset(final_size=final_size, error_code=error_code)
+        self.wake()
+        return event
+
+    def stop(self, error_code: int = QuicErrorCode.NO_ERROR) -> None:
+        super().stop(error_code)
+        self.wake()
+
+    def on_stop_sending_delivery(self, delivery: QuicDeliveryState) -> None:
+        super().on_stop_sending_delivery(delivery)
+        self.wake()
+
+
+class WakingStreamTable(StreamTable):
+    """A table of streams that gives each a ring for its unacknowledged bytes, and has it wake itself."""
+
+    def __init__(self, queue: ServiceQueue) -> None:
+        super().__init__()
+        self._queue = queue
+
+    def __setitem__(self, stream_id: int, stream: QuicStream) -> None:
+        queue = self._queue
+
+        def wake() -> None:
+            queue.append(stream)
+
+        # now, before the first packet: those that are sent keep methods of the class they saw
+        sender: Any = stream.sender
+        receiver: Any = stream.receiver
+        sender.__class__, receiver.__class__ = WakingSender, WakingReceiver
+        sender._buffer = Ring()
+        sender.wake = receiver.wake = wake
+        super().__setitem__(stream_id, stream)
+
+    def pop(self, stream_id: int, *default: Any) -> Any:
+        """Forget a stream that has finished both ways."""
+        stream = super().pop(stream_id, *default)
+        if isinstance(stream, QuicStream):
+            sender: Any = stream.sender
+            receiver: Any = stream.receiver
+            sender.wake = receiver.wake = _sleep
+        return stream

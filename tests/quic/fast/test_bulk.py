@@ -1,0 +1,177 @@
+"""Bulk transfers take the short way, and go on taking it whatever else the connection has on its hands."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from connet_trio.quic import Connection, Stream, Windows
+from connet_trio.quic.fast import FastCore
+from connet_trio.testing.network import Link
+from tests.quic.conftest import listening, open_pair, open_streams, virtual_time
+
+pytestmark = virtual_time
+ENGINES = ["fast"]
+
+MIB = 1 << 20
+BROADBAND = Link(delay=0.01, rate=5e6)
+
+
+@asynccontextmanager
+async def connected(
+    link: Link = BROADBAND, windows: Windows | None = None
+) -> AsyncIterator[tuple[Connection, Connection]]:
+    async with open_pair(link=link, listen=listening(windows) if windows else None) as pair:
+        yield await pair.connect()
+
+
+def engine_of(connection: Connection) -> FastCore:
+    assert isinstance(connection.core, FastCore)
+    return connection.core
+
+
+async def drain(stream: Stream) -> int:
+    received = 0
+    while data := await stream.receive_some():
+        received += len(data)
+    return received
+
+
+async def send(stream: Stream, size: int) -> None:
+    await stream.send_all(bytes(size))
+    await stream.send_eof()
+
+
+async def transfer(sender: Connection, receiver: Connection, size: int = MIB) -> float:
+    """Seconds that a stream of its own takes."""
+    ours, theirs = await open_streams(sender, receiver)
+    begun = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send, ours, size)
+        assert await drain(theirs) == size
+    theirs.close()
+    return trio.current_time() - begun
+
+
+class Shares:
+    """Which way packets have gone since it was made: of a sender's and of a receiver's, how many the short one."""
+
+    def __init__(self, sender: Connection, receiver: Connection) -> None:
+        self._sender, self._receiver = engine_of(sender), engine_of(receiver)
+        self._before = self._counts()
+
+    def _counts(self) -> tuple[int, int, int, int]:
+        sent, received = self._sender, self._receiver
+        return (
+            sent.fast_packets.sent,
+            sent.stock_packets.sent,
+            received.fast_packets.received,
+            received.stock_packets.received,
+        )
+
+    @property
+    def now(self) -> tuple[float, float]:
+        sent, sent_stock, received, received_stock = (
+            after - before for after, before in zip(self._counts(), self._before, strict=True)
+        )
+        return sent / (sent + sent_stock), received / (received + received_stock)
+
+
+async def test_nearly_all_packets_of_a_transfer_take_the_short_way() -> None:
+    async with connected() as (dialled, accepted):
+        for sender, receiver in ((dialled, accepted), (accepted, dialled)):
+            shares = Shares(sender, receiver)
+            await transfer(sender, receiver)
+            sent, received = shares.now
+            assert sent > 0.85
+            assert received > 0.95
+            assert engine_of(sender).fast_packets.received > 0, "acknowledgements too"
+
+
+@pytest.mark.parametrize("stalled", [1, 14])
+async def test_they_do_beside_readers_that_have_stalled(stalled: int) -> None:
+    small = Windows(stream=1 << 16, connection=16 << 16)
+    async with connected(windows=small) as (dialled, accepted), trio.open_nursery() as nursery:
+        alone = Shares(dialled, accepted)
+        undisturbed = await transfer(dialled, accepted)
+        expected, _ = alone.now
+        for _ in range(stalled):
+            ours, _ = await open_streams(dialled, accepted)
+            nursery.start_soon(ours.send_all, bytes(MIB))
+        await trio.sleep(10)
+        shares = Shares(dialled, accepted)
+        assert await transfer(dialled, accepted) <= 1.25 * undisturbed
+        assert shares.now[0] > expected - 0.05
+        nursery.cancel_scope.cancel()
+
+
+async def test_they_do_after_ten_transfers_that_were_abandoned() -> None:
+    async with connected() as (dialled, accepted):
+        first = await transfer(dialled, accepted)
+        for _ in range(10):
+            ours, theirs = await open_streams(dialled, accepted)
+            with trio.move_on_after(0.05):
+                await ours.send_all(bytes(4 * MIB))
+            ours.abort()
+            theirs.abort()
+        await trio.sleep(2)
+        shares = Shares(dialled, accepted)
+        assert await transfer(dialled, accepted) <= 1.1 * first
+        assert shares.now[0] > 0.85
+        assert accepted.core._consumed == accepted.core._local_max_data.used, "no credit has leaked"
+
+
+async def test_streams_that_say_nothing_are_not_looked_at() -> None:
+    async with connected() as (dialled, accepted):
+        for _ in range(90):
+            await open_streams(dialled, accepted)
+        await trio.sleep(1)
+        looked_at: list[int] = []
+        for connection in (dialled, accepted):
+            core = engine_of(connection)
+            assert len(core._streams) == 90
+            before = core._survey
+
+            def survey(core: FastCore = core, before: object = before) -> object:
+                looked_at.append(len(core._service))
+                return before()  # type: ignore[operator]
+
+            core._survey = survey  # type: ignore[assignment]
+        await transfer(dialled, accepted)
+        assert max(looked_at) <= 3
+
+
+async def test_a_small_message_does_not_wait_for_a_large_one() -> None:
+    slow = Link(delay=0.01, rate=1e6)  # a megabyte takes a second
+    async with connected(link=slow) as (dialled, accepted), trio.open_nursery() as nursery:
+        large, theirs = await open_streams(dialled, accepted)
+        small, heard = await open_streams(dialled, accepted)
+        nursery.start_soon(large.send_all, bytes(8 * MIB))
+        nursery.start_soon(drain, theirs)
+        await trio.sleep(1)
+        worst = 0.0
+        for _ in range(8):
+            begun = trio.current_time()
+            await small.send_all(b"ping")
+            assert await heard.receive_some() == b"ping"
+            worst = max(worst, trio.current_time() - begun)
+            await trio.sleep(0.05)
+        assert worst < 0.35, "it waits in the queue of the bottleneck, as everything does"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_wake_that_owes_nothing_builds_nothing() -> None:
+    async with connected() as (dialled, accepted):
+        await transfer(dialled, accepted)
+        await trio.sleep(1)
+        core = engine_of(accepted)
+        built = core.stock_packets.sent
+
+        def fail(now: float) -> list[object]:
+            raise AssertionError("stock code was asked for packets")
+
+        core._stock_datagrams = fail  # type: ignore[assignment,method-assign]
+        for _ in range(3):
+            assert core.collect(trio.current_time()) == []
+        assert core.stock_packets.sent == built
