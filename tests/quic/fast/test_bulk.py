@@ -261,3 +261,23 @@ async def test_the_first_packet_of_a_new_key_phase_is_stock_codes() -> None:
         assert listener._spaces[Epoch.ONE_RTT].largest_received_packet == dialer._packet_number - 1
         assert (dialer.fast_packets.sent, listener.fast_packets.received) == (2 * turn, 3 * turn)
         dialer.receive_batch([(data, FAR) for data, _ in listener.collect(10.5 + turn)], 10.5 + turn)
+
+
+@pytest.mark.parametrize("pacer", ["with room", "burst spent", "bucket empty"])
+async def test_a_probe_leaves_though_window_and_pacer_are_exhausted(pacer: str) -> None:
+    dialer, _ = handshake(FastCore, 10.0)
+    core: Any = dialer
+    core.send_stream_data(0, bytes(1 << 16))
+    while core.collect(11.1):
+        pass
+    assert core._loss.congestion_window - core._loss.bytes_in_flight < 1200
+    core._loss._pacer._left = 0 if pacer == "burst spent" else 54
+    if pacer == "bucket empty":
+        core._loss._pacer.update_rate(12_000, 0.1)
+        core._loss._pacer.bucket_time = 0.0
+    core._send_probe()
+    now, left = 11.1, core.collect(11.1)
+    while not left and (core.has_more or now < core.next_deadline() < 11.1101):  # a packet each 10 ms
+        now = now if core.has_more else core.next_deadline()
+        left = core.collect(now)
+    assert len(left) == 1
