@@ -22,12 +22,13 @@ from aioquic.quic import connection as connection_module
 from aioquic.quic import events, recovery
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.congestion.base import QuicCongestionControl
+from aioquic.quic.congestion.cubic import CubicCongestionControl
 from aioquic.quic.connection import Limit, QuicConnection, QuicConnectionId, QuicConnectionState
 from aioquic.quic.crypto import CryptoPair
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicProtocolVersion
-from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
+from aioquic.quic.packet_builder import PACKET_NUMBER_SEND_SIZE, QuicDeliveryState, QuicPacketBuilder
 from aioquic.quic.rangeset import RangeSet
-from aioquic.quic.stream import QuicStream
+from aioquic.quic.stream import QuicStream, QuicStreamSender
 from cryptography import x509
 from cryptography.hazmat.primitives.ciphers import CipherContext
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -140,7 +141,14 @@ CRYPTO = {"_update_key_requested": bool}
 SEAL = {"_aead": AESGCM, "_iv": int}
 PROTECTION = {"_encryptor": CipherContext, "_is_chacha20": bool, "_mask": Callable}
 NUMBERS = {"_received": set}
-PINNED = {*CONNECTION, *CONTEXT, *SENDER, *RECEIVER, *RECOVERY, *CRYPTO, *SEAL, *PROTECTION, *NUMBERS}
+CUBIC = {
+    "_W_est": int,
+    "_first_slow_start": bool,
+    "_max_datagram_size": int,
+    "_starting_congestion_avoidance": bool,
+    "_t_epoch": float,
+}
+PINNED = {*CONNECTION, *CONTEXT, *SENDER, *RECEIVER, *RECOVERY, *CRYPTO, *SEAL, *PROTECTION, *NUMBERS, *CUBIC}
 
 PARAMETERS: dict[tuple[type, str], list[str]] = {
     (QuicConnection, "_close_end"): [],
@@ -287,6 +295,7 @@ def names_of_aioquic() -> frozenset[str]:
     things += [*client._network_paths, *client._cryptos.values(), *client._spaces.values()]
     things += [stream, stream.sender, stream.receiver, Buffer(capacity=1)]
     things += [initial_keys().send, initial_keys().send.aead, initial_keys().send.hp]
+    things += [CubicCongestionControl(1200)]
     things += [space.received_packets for space in client._spaces.values()]
     return frozenset(
         name for thing in things for name in dir(thing) if is_private(name) and not name.startswith("_Quic")
@@ -308,6 +317,7 @@ def names_of_aioquic() -> frozenset[str]:
         (lambda: initial_keys().send.aead, SEAL),
         (lambda: initial_keys().send.hp, PROTECTION),
         (recovery.QuicPacketNumberWindow, NUMBERS),
+        (lambda: CubicCongestionControl(1200), CUBIC),
     ],
     ids=[
         "QuicConnection",
@@ -319,6 +329,7 @@ def names_of_aioquic() -> frozenset[str]:
         "AEAD",
         "HeaderProtection",
         "QuicPacketNumberWindow",
+        "CubicCongestionControl",
     ],
 )
 def test_every_private_name_is_there_and_holds_what_it_held(make: Callable[[], Any], names: dict[str, Any]) -> None:
@@ -539,6 +550,62 @@ def events_of(connection: QuicConnection) -> list[events.QuicEvent]:
     while (event := connection.next_event()) is not None:
         found.append(event)
     return found
+
+
+def test_the_log_of_sent_packets_is_used_as_ours_can_be() -> None:
+    uses: set[str] = set()
+    for module in (connection_module, recovery):
+        tree = tree_of(module)
+        parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+        found = [node for node in attributes(tree) if node.attr == "sent_packets"]
+        uses |= {
+            f".{parent.attr}" if isinstance(parent := parents[node], ast.Attribute) else ast.unparse(parent)
+            for node in found
+        }
+    assert uses == {
+        "self.sent_packets: dict[int, QuicSentPacket] = {}",
+        "list(space.sent_packets)",
+        "space.sent_packets[packet.packet_number]",
+        ".values",
+        ".items",
+        ".pop",
+        ".clear",
+    }, moved("sent packets are looked up in another way")
+
+
+def test_the_queue_of_streams_is_used_as_ours_can_be() -> None:
+    tree = tree_of(connection_module)
+    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    found = [node for node in attributes(tree) if ast.unparse(node) == "self._streams_queue"]
+    uses = Counter(
+        f".{parent.attr}" if isinstance(parent := parents[node], ast.Attribute) else type(parent).__name__
+        for node in found
+    )
+    assert uses == {"AnnAssign": 1, "Assign": 1, ".append": 2, ".extend": 1, "For": 1, "comprehension": 1}, moved(
+        "the order of service is kept in another way"
+    )
+
+
+def test_nothing_is_sent_but_what_the_fast_engine_asks_about() -> None:
+    tree = ast.parse(textwrap.dedent(inspect.getsource(QuicConnection._write_application)))
+    written = {node.attr for node in attributes(tree) if node.attr.startswith("_write_")}
+    asked = "ack connection_limits crypto datagram handshake_done new_connection_id path_challenge path_response ping"
+    asked += " reset_stream retire_connection_id stop_sending stream stream_limits streams_blocked"
+    expected = {f"_write_{name}".removesuffix("_frame") for name in asked.split()}
+    assert {name.removesuffix("_frame") for name in written} == expected, moved("packets carry something else")
+    assert PACKET_NUMBER_SEND_SIZE == 2, moved("packet numbers have another width")
+
+
+def test_the_buffer_of_a_sender_is_appended_to_sliced_and_trimmed_in_front_and_no_more() -> None:
+    tree = ast.parse(textwrap.dedent(inspect.getsource(QuicStreamSender)))
+    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    uses = {ast.unparse(parents[node]) for node in attributes(tree) if ast.unparse(node) == "self._buffer"}
+    assert uses == {
+        "self._buffer = bytearray()",
+        "self._buffer += data",
+        "self._buffer[:size]",
+        "self._buffer[start - self._buffer_start:stop - self._buffer_start]",
+    }, moved("a sender does with its buffer what our ring may not do")
 
 
 # --- time and the end

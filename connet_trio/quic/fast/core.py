@@ -33,7 +33,6 @@ LEAST_PACKETS = 2
 """A stream with room for fewer full packets is for stock code, which puts several streams into one."""
 USUAL_NUMBER_BYTES = 2
 """Width of packet numbers that a peer is expected to begin with; aioquic's never changes."""
-
 REMEMBERED_PACKETS = 2 * MAX_ACK_RANGES
 """How many of the newest numbers stock code keeps one by one, so as to know a packet that comes again."""
 
@@ -129,6 +128,8 @@ class FastCore(Core):
         datagrams: list[Datagram] = []
         if owes or self._cryptos[Epoch.ONE_RTT]._update_key_requested:
             datagrams = self._one_stock_packet(now)
+            if not datagrams and self._pacing_at is not None:
+                return []  # the pacer holds back even that, which comes first
         return datagrams + self._send_runs(now)
 
     def _send_runs(self, now: float) -> list[Datagram]:

@@ -2,17 +2,13 @@
 
 from typing import Any
 
-from aioquic.quic.congestion.cubic import CubicCongestionControl
-from aioquic.quic.congestion.reno import RenoCongestionControl
-from aioquic.quic.packet_builder import QuicDeliveryState, QuicSentPacket
+from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
 
+from connet_trio.quic.fast.congestion import remembers_no_packets, tell_acknowledged, tell_sent
 from connet_trio.quic.fast.sent_log import SentLog, SentRun
 from connet_trio.quic.pacing import BurstPacer
-
-SUMMING = (CubicCongestionControl, RenoCongestionControl)
-"""Congestion controls that remember no packet: told of a burst as one large packet, they count the same as of each."""
 
 
 class FastRecovery(QuicPacketRecovery):
@@ -28,14 +24,14 @@ class FastRecovery(QuicPacketRecovery):
     def on_run_sent(self, run: SentRun, space: QuicPacketSpace) -> None:
         """Count a burst as sent; it asks for acknowledgement."""
         log: Any = space.sent_packets
-        if not isinstance(self._cc, SUMMING):  # it may keep something of each packet
+        if not remembers_no_packets(self._cc):
             for packet in run.packets():
                 self.on_packet_sent(packet=packet, space=space)
             return
         log.add_run(run)
         space.ack_eliciting_in_flight += run.count
         self._time_of_last_sent_ack_eliciting_packet = run.sent_time
-        self._cc.on_packet_sent(packet=_all_in_one(run))
+        tell_sent(self._cc, run)
 
     def on_ack_received(self, *, ack_rangeset: RangeSet, ack_delay: float, now: float, space: QuicPacketSpace) -> None:
         """Take what `ack_rangeset` says."""
@@ -51,19 +47,7 @@ class FastRecovery(QuicPacketRecovery):
         super().on_ack_received(ack_rangeset=ack_rangeset, ack_delay=ack_delay, now=now, space=space)
 
     def _acknowledge(self, run: SentRun, now: float, space: QuicPacketSpace) -> None:
-        if not run.count:
-            return
-        space.ack_eliciting_in_flight -= run.count
-        if self._cc.ssthresh is None:  # slow start: the window grows by each byte
-            self._cc.on_packet_acked(packet=_all_in_one(run), now=now)
-        else:
-            packet = run.packet(run.stop - 1)
-            for _ in range(run.count):
-                self._cc.on_packet_acked(packet=packet, now=now)
-        run.sender.on_data_delivery(QuicDeliveryState.ACKED, run.offset, run.end_offset, False)
-
-
-def _all_in_one(run: SentRun) -> QuicSentPacket:
-    packet = run.packet(run.stop - 1)
-    packet.sent_bytes = run.count * run.packet_bytes
-    return packet
+        if run.count:
+            space.ack_eliciting_in_flight -= run.count
+            tell_acknowledged(self._cc, run, now)
+            run.sender.on_data_delivery(QuicDeliveryState.ACKED, run.offset, run.end_offset, False)

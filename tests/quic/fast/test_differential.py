@@ -17,18 +17,15 @@ import pytest
 from aioquic.buffer import encode_uint_var
 from aioquic.quic import connection as connection_module
 from aioquic.quic import events
-from aioquic.quic.recovery import QuicPacketRecovery
+from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketRecovery
 from aioquic.tls import Epoch
 
 from connet_trio.quic.core import Core
 from connet_trio.quic.fast import FastCore
-from connet_trio.quic.limits import Windows
 from connet_trio.quic.network_path import Datagram, NetworkPath
 from connet_trio.quic.stream_table import StreamTable
-from tests.quic.conftest import RESET_KEY, WALL_NOW, dialing, listening
+from tests.quic.fast.conftest import FAR, NEAR, WINDOWS, handshake
 
-NEAR, FAR = NetworkPath(("192.0.2.2", 5000)), NetworkPath(("192.0.2.1", 4000))
-WINDOWS = Windows(stream=1 << 16, connection=1 << 18)
 TICK_SECONDS = 0.004
 TICKS = 150
 HEADER_BYTES = 11
@@ -274,27 +271,6 @@ class Exchange:
                 return
 
 
-def handshake(dialer_kind: type[Core], now: float) -> tuple[Core, FastCore]:
-    """A dialer and a listener that have confirmed each other and have nothing left to say."""
-    dialer = dialer_kind(dialing=dialing(windows=WINDOWS), reset_key=RESET_KEY, wall_now=WALL_NOW)
-    listener = FastCore(
-        listening=listening(WINDOWS),
-        original_destination_id=dialer.original_destination_connection_id,
-        reset_key=RESET_KEY,
-        wall_now=WALL_NOW,
-    )
-    dialer.connect(FAR, now=now - 1)
-    for turn in range(20):
-        at = now - 1 + turn / 100
-        listener.receive_batch([(data, NEAR) for data, _ in dialer.collect(at)], at)
-        dialer.receive_batch([(data, FAR) for data, _ in listener.collect(at)], at)
-    for core in (dialer, listener):
-        assert core._handshake_confirmed
-        while core.next_event() is not None:
-            pass
-    return dialer, listener
-
-
 @pytest.mark.parametrize("dialer", [FastCore, Core])
 def test_both_engines_understand_a_disturbed_exchange_alike(
     dialer: type[Core], monkeypatch: pytest.MonkeyPatch
@@ -351,9 +327,9 @@ def encode(number: int) -> bytes:
     return bytes(encode_uint_var(number))
 
 
-def sealed(core: Core, payload: bytes) -> bytes:
-    """A packet that the listener takes for the dialer's next one."""
-    number = core._spaces[Epoch.ONE_RTT].largest_received_packet + 1
+def sealed(core: Core, payload: bytes, ahead: int = 1) -> bytes:
+    """A packet that the listener takes for the dialer's next one, or for a later one."""
+    number = core._spaces[Epoch.ONE_RTT].largest_received_packet + ahead
     keys = core._cryptos[Epoch.ONE_RTT].recv
     header = bytes([0x41 | keys.key_phase << 2]) + core.host_cid + (number & 0xFFFF).to_bytes(2, "big")
     return bytes(keys.encrypt_packet(header, payload.ljust(4, b"\0"), number))
@@ -378,3 +354,51 @@ def test_both_engines_understand_alike_what_a_dialer_should_not_say() -> None:
         fast, stock = fast + twins.fast.fast_packets.received, stock + twins.fast.stock_packets.received
     assert len(endings) >= 5, "encodings, flow control, final sizes, states of streams, how many of them"
     assert fast > stock / 4, "most of what is wrong is for stock code"
+
+
+def test_both_engines_stop_a_row_of_packets_where_the_credit_ends() -> None:
+    _, listener = handshake(FastCore, 10.0)
+    for size in (1000, 1024, 1100):
+        twins = Twins(listener)
+        rows = range(0, WINDOWS.stream + 4 * size, size)
+        frames = [b"\x0e\0" + wide(at) + encode(size) + bytes(size) for at in rows]
+        datagrams = [(sealed(twins.stock, frame, ahead), NEAR) for ahead, frame in enumerate(frames, 1)]
+        for core in twins.both:
+            core.receive_batch(datagrams, 11.0)
+        delivered: Any = assert_twins(twins)[0]
+        assert len(delivered[1]) == WINDOWS.stream // size * size
+        assert twins.stock._close_event is not None
+        assert twins.stock._close_event.reason_phrase == "Over stream data limit"
+        assert twins.fast.fast_packets.received > 50
+
+
+def test_both_engines_read_an_offset_that_outgrows_its_width_as_another_number() -> None:
+    """A row of headers that are the last one plus a constant, on to where that is no longer a number of two bytes."""
+    _, listener = handshake(FastCore, 10.0)
+    twins = Twins(listener)
+    frames = [
+        b"\x0e\0" + (0x4000 + at).to_bytes(2, "big") + encode(1000) + bytes(1000) for at in range(0, 20_000, 1000)
+    ]
+    datagrams = [(sealed(twins.stock, frame, ahead), NEAR) for ahead, frame in enumerate(frames, 1)]
+    for core in twins.both:
+        core.receive_batch(datagrams, 11.0)
+    delivered: Any = assert_twins(twins)[0]
+    assert len(delivered[1]) == 17_000
+    assert twins.stock._close_event is not None
+
+
+def wide(number: int) -> bytes:
+    return (0xC0 << 56 | number).to_bytes(8, "big")
+
+
+def test_both_engines_remember_the_same_numbers_where_many_are_missing() -> None:
+    _, listener = handshake(FastCore, 10.0)
+    twins = Twins(listener)
+    first = sealed(twins.stock, b"\x08\0!")
+    late = [(sealed(twins.stock, b"\x0e\0" + wide(1) + b"\1?", ahead), NEAR) for ahead in range(3, 300, 2)]
+    for batch in ([(first, NEAR)], late, [late[0]], [late[-1]], [(sealed(twins.stock, b"\1", 2), NEAR)]):
+        for core in twins.both:
+            core.receive_batch(batch, 11.0)
+        assert_twins(twins)
+    assert len(twins.fast._spaces[Epoch.ONE_RTT].ack_queue) == MAX_ACK_RANGES
+    assert twins.fast.fast_packets.received == len(late)

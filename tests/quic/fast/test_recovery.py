@@ -1,5 +1,6 @@
 """A log with runs is acknowledged, and loses, exactly as one with the same packets one by one."""
 
+from random import Random
 from typing import Any
 
 import attrs
@@ -125,6 +126,40 @@ def test_runs_are_acknowledged_and_lost_as_their_packets_would_be(congestion: st
                     if at is not None and at <= now:
                         side.recovery.on_loss_detection_timeout(now=now)
         assert picture(fast) == picture(stock)
+
+
+@pytest.mark.parametrize("congestion", ["cubic", "reno"])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_window_that_has_shrunk_grows_again_as_with_single_packets(congestion: str, seed: int) -> None:
+    """Minutes of congestion avoidance, with losses: the slow, the steep and the friendly part of cubic's curve."""
+    luck = Random(seed)
+    sides = fast, stock = make_side(fast=True, congestion=congestion), make_side(fast=False, congestion=congestion)
+    now, number = 1.0, 0
+    windows = set()
+    for _ in range(400):
+        count = luck.randint(1, 60)
+        now += luck.choice([0.01, 0.05, 0.5])
+        missing = luck.randrange(count) if luck.random() < 0.03 else None
+        for side in sides:
+            side.sender.highest_offset = side.sender._buffer_start = 0
+            side.sender._acked, side.sender._pending = RangeSet(), RangeSet()
+            run = run_of(side, number, count, now)
+            if side is fast:
+                side.recovery.on_run_sent(run, side.space)
+            else:
+                for packet in run.packets():
+                    side.recovery.on_packet_sent(packet=packet, space=side.space)
+            numbers = RangeSet([range(number, number + count)])
+            if missing is not None:
+                numbers.subtract(number + missing, number + missing + 1)
+            if len(numbers):
+                side.recovery.on_ack_received(ack_rangeset=numbers, ack_delay=0.0, now=now + 0.01, space=side.space)
+        number += count
+        assert vars(fast.recovery._cc).keys() == vars(stock.recovery._cc).keys()
+        for name, value in vars(stock.recovery._cc).items():
+            assert name == "_rtt_monitor" or getattr(fast.recovery._cc, name) == value, name
+        windows.add(fast.recovery.congestion_window)
+    assert len(windows) > 100
 
 
 def test_a_burst_is_one_entry_however_many_packets_it_has() -> None:
