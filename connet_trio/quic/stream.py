@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from connet_trio.concurrency.byte_stream import AbortableStream, StreamBroken
+from connet_trio.concurrency.byte_stream import AbortableStream, StreamBroken, Told, ignore_code
 from connet_trio.quic.limits import SEND_HIGH_BYTES
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ class Stream(AbortableStream):
         self._delivered = trio.Event()
         self._stopped = trio.Event()
         self._broken_off = trio.Event()
+        self._tell_stopped: Told = ignore_code
+        self._tell_reset: Told = ignore_code
         self._send_lock = trio.StrictFIFOLock()
         self._receiving = False
         self._closed = False
@@ -149,6 +151,12 @@ class Stream(AbortableStream):
         await self._stopped.wait()
         return self._stop_code
 
+    def on_stopped(self, tell: Told) -> None:
+        """As `wait_stopped`, for one who waits elsewhere."""
+        self._tell_stopped = tell
+        if self._stopped.is_set():
+            tell(self._stop_code)
+
     async def _wait_writable(self) -> None:
         self._writable = trio.Event()
         self.connection.blocked[self.id] = self
@@ -212,6 +220,12 @@ class Stream(AbortableStream):
         """Wait until the peer has reset this stream, or is gone without having ended it; returns the peer's code."""
         await self._broken_off.wait()
         return self._reset_code
+
+    def on_reset(self, tell: Told) -> None:
+        """As `wait_reset`, for one who waits elsewhere."""
+        self._tell_reset = tell
+        if self._broken_off.is_set():
+            tell(self._reset_code)
 
     def _at_end(self) -> bool:
         if self._closed:
@@ -293,7 +307,7 @@ class Stream(AbortableStream):
             self._chunks.clear()
             self._readable.set()
             self._tell_over()
-        self._broken_off.set()
+        self._note_broken_off()
 
     def handle_stop(self, code: int) -> None:
         """The peer reads no more; the engine has answered with RESET_STREAM."""
@@ -302,7 +316,7 @@ class Stream(AbortableStream):
             self._wake_sender()
             self._tell_over()
         self._stop_code = code
-        self._stopped.set()
+        self._note_stopped()
 
     def handle_lost(self) -> None:
         """The connection is over. Bytes that arrived before stay readable."""
@@ -310,11 +324,19 @@ class Stream(AbortableStream):
             self._send_state = SendState.LOST
         if self._receive_state is ReceiveState.OPEN and not self._fin_received:
             self._receive_state = ReceiveState.LOST
-            self._broken_off.set()
+            self._note_broken_off()
         self._readable.set()
-        self._stopped.set()
+        self._note_stopped()
         self._wake_sender()
         self._delivered.set()
+
+    def _note_broken_off(self) -> None:
+        self._broken_off.set()
+        self._tell_reset(self._reset_code)
+
+    def _note_stopped(self) -> None:
+        self._stopped.set()
+        self._tell_stopped(self._stop_code)
 
     def handle_room(self) -> None:
         """Enough was acknowledged for a blocked sender to go on."""
