@@ -71,14 +71,11 @@ class Destination(Endpoint, trio.abc.Listener[Stream]):
     async def _hand_over(self, stream: Stream) -> None:
         """Wait until somebody accepts the stream, or its source has given it up."""
         try:
-            self._accepted.send_nowait(stream)  # most often somebody is waiting for it
-            return
-        except trio.WouldBlock:
-            pass
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            stream.close()
-            return
-        try:
+            try:
+                self._accepted.send_nowait(stream)  # most often somebody is waiting for one
+                return
+            except trio.WouldBlock:
+                pass
             with single_error():
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_cancel_when_reset, stream, nursery.cancel_scope)

@@ -6,6 +6,7 @@ The transport owns the datagrams and the time (`transport.py`); tasks only chang
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from copy import copy
 from typing import Protocol
 
@@ -156,6 +157,10 @@ class Connection:
     async def wait_heard(self) -> None:
         """Wait until something is heard from now on, or the connection is over."""
         await self._liveness.wait_heard()
+
+    def deadline(self, seconds: float, *, silent_seconds: float) -> AbstractContextManager[trio.CancelScope]:
+        """A scope that is cancelled after `seconds`, or after `silent_seconds` from now in which nothing was heard."""
+        return self._liveness.deadline(seconds, silent_seconds=silent_seconds)
 
     async def wait_idle(self) -> None:
         """Wait until there is no stream that is not over (`stream_count`), or the connection is."""
