@@ -114,12 +114,15 @@ class Connection:
           PathLost: the connection is over.
         """
         await trio.lowlevel.checkpoint()
-        while True:
-            self._raise_if_lost()
-            stream_id = self.core.open_stream_id()
-            if stream_id is not None:
-                return self._add_stream(stream_id)
+        while (stream := self.open_stream_nowait()) is None:
             await self._credit.wait()
+        return stream
+
+    def open_stream_nowait(self) -> Stream | None:
+        """As `open_stream`, None while the peer does not allow one more."""
+        self._raise_if_lost()
+        stream_id = self.core.open_stream_id()
+        return None if stream_id is None else self._add_stream(stream_id)
 
     async def accept_stream(self) -> Stream:
         """The next stream the peer opens.

@@ -45,6 +45,22 @@ class ReceiveState(enum.Enum):
     LOST = enum.auto()
 
 
+class OneTask:
+    """Around what one task at a time may do; raises `trio.BusyResourceError` for the second."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+        self._is_taken = False
+
+    def __enter__(self) -> None:
+        if self._is_taken:
+            raise trio.BusyResourceError(f"another task is {self._doing}")
+        self._is_taken = True
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._is_taken = False
+
+
 class Stream(AbortableStream):
     """A stream of a `Connection`; made by `open_stream` and `accept_stream`.
 
@@ -68,8 +84,8 @@ class Stream(AbortableStream):
         self._broken_off = trio.Event()
         self._tell_stopped: Told = ignore_code
         self._tell_reset: Told = ignore_code
-        self._send_lock = trio.StrictFIFOLock()
-        self._receiving = False
+        self._sending = OneTask("sending on this stream")
+        self._receiving = OneTask("receiving from this stream")
         self._closed = False
 
     def __repr__(self) -> str:
@@ -87,37 +103,39 @@ class Stream(AbortableStream):
 
         If cancelled, an unknown part of `data` was sent: reset the stream.
         """
-        if self._send_lock.locked():
-            raise trio.BusyResourceError("another task is sending on this stream")
-        async with self._send_lock:
+        with self._sending:
+            await trio.lowlevel.checkpoint_if_cancelled()
             self._check_sending()
+            waited = False
             with memoryview(data) as view:
                 sent = 0
                 while sent < len(view):
                     room = SEND_HIGH_BYTES - self.connection.core.send_backlog(self.id)
                     if room <= 0:
+                        waited = True
                         await self._wait_writable()
                         continue
                     self.connection.write(self.id, view[sent : sent + room])
                     sent += room
+            if not waited:
+                await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def wait_send_all_might_not_block(self) -> None:
         """Return when `send_all` of a few bytes would not wait for acknowledgements."""
-        if self._send_lock.locked():
-            raise trio.BusyResourceError("another task is sending on this stream")
-        async with self._send_lock:
+        with self._sending:
+            await trio.lowlevel.checkpoint()
             self._check_sending()
             while self.connection.core.send_backlog(self.id) >= SEND_HIGH_BYTES:
                 await self._wait_writable()
 
     async def send_eof(self) -> None:
         """Send FIN after all that was sent; the receiving direction goes on."""
-        if self._send_lock.locked():
-            raise trio.BusyResourceError("another task is sending on this stream")
-        async with self._send_lock:
+        with self._sending:
+            await trio.lowlevel.checkpoint_if_cancelled()
             if self._send_state is not SendState.FINISHED:
                 self._check_sending()
                 self.finish()
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
     def finish(self) -> None:
         """`send_eof` without waiting: sends FIN, if this direction is still open."""
@@ -186,11 +204,8 @@ class Stream(AbortableStream):
         """What has arrived, at most `max_bytes`; b"" at the end. Grants the peer credit for what it returns."""
         if max_bytes is not None and operator.index(max_bytes) < 1:
             raise ValueError("max_bytes must be at least 1")
-        if self._receiving:
-            raise trio.BusyResourceError("another task is receiving from this stream")
-        await trio.lowlevel.checkpoint_if_cancelled()
-        self._receiving = True
-        try:
+        with self._receiving:
+            await trio.lowlevel.checkpoint_if_cancelled()
             waited = False
             while not self._chunks:
                 if self._at_end():
@@ -198,12 +213,15 @@ class Stream(AbortableStream):
                 waited = True
                 self._readable = trio.Event()
                 await self._readable.wait()
-        finally:
-            self._receiving = False
-        data = self._take(RECEIVE_BYTES if max_bytes is None else max_bytes)
+            data = self._take(RECEIVE_BYTES if max_bytes is None else max_bytes)
         if not waited:
             await trio.lowlevel.cancel_shielded_checkpoint()
         return data
+
+    def receive_nowait(self, max_bytes: int) -> bytes:
+        """As `receive_some`, but b"" where that would wait, return the end or raise."""
+        with self._receiving:
+            return self._take(max_bytes)
 
     def stop(self, code: int = 0) -> None:
         """Tell the peer to send no more (STOP_SENDING); what has arrived unread is dropped."""
