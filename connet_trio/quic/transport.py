@@ -111,7 +111,7 @@ class Transport:
         self._timers: TimerHeap[Connection] = TimerHeap()
         self._marked: dict[Connection, None] = {}
         self._wake = trio.Event()
-        self._nap: trio.CancelScope | None = None
+        self._nap = trio.CancelScope()
         self._handshakes: dict[Connection, float] = {}
         self._unproved: dict[Connection, None] = {}  # those of them whose address may be forged
         self._accepted, self._to_accept = trio.open_memory_channel[Connection](ACCEPT_QUEUE)
@@ -203,27 +203,29 @@ class Transport:
         """Carry datagrams and timers for every connection of this socket. Never returns."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._run_marked)
+            nursery.start_soon(self._run_timers)
             task_status.started()
             while True:
                 await self._socket.wait_readable()
                 self._turns()
-                if self._nap is not None:
-                    if self._marked:
-                        self._wake.set()
-                    elif self._nap.deadline > (deadline := self._next_deadline()):
-                        self._nap.deadline = deadline
 
     async def _run_marked(self) -> None:
-        """Turns for what is marked or due: waking a task that waits for the socket itself costs four times as much."""
+        """Turns for what is marked. To wake a task that waits for the socket itself would cost four times as much."""
         while True:
             if self._marked:
                 await trio.lowlevel.checkpoint()
+                self._turns()
             else:
                 self._wake = trio.Event()
-                with trio.CancelScope(deadline=self._next_deadline()) as self._nap:
-                    await self._wake.wait()
-                self._nap = None
-            self._turns()
+                await self._wake.wait()
+                self._turn([], trio.current_time() + TIMER_SLACK)
+
+    async def _run_timers(self) -> None:
+        """Turns for what is due. Deadlines come earlier with nearly each packet, and hardly ever are reached."""
+        while True:
+            with trio.CancelScope(deadline=self._next_deadline()) as self._nap:
+                await trio.sleep_forever()
+            self._turn([], trio.current_time() + TIMER_SLACK)
 
     def _turns(self) -> None:
         for _ in range(TURNS_PER_TICK):
@@ -251,6 +253,11 @@ class Transport:
                 self._marked[connection] = None
         if outgoing:
             self._socket.send_batch(outgoing)
+        if self._marked:
+            self._wake.set()
+        deadline = self._next_deadline()
+        if deadline < self._nap.deadline:
+            self._nap.deadline = deadline
 
     def _deliver(self, received: list[Datagram], now: float) -> None:
         batches: dict[Connection, list[Datagram]] = {}

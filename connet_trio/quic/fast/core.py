@@ -124,7 +124,7 @@ class FastCore(Core):
             self._acknowledge_along(now)
         if bulk is None:
             if owes:
-                return self._stock_datagrams(now)
+                return self._send_small(now)
             self._pacing_at = None
             return []
         datagrams: list[Datagram] = []
@@ -133,6 +133,17 @@ class FastCore(Core):
             if not datagrams and self._pacing_at is not None:
                 return []  # the pacer holds back even that, which comes first
         return datagrams + self._send_runs(now)
+
+    def _send_small(self, now: float) -> list[Datagram]:
+        """One packet most often holds it all; stock code would begin another to find that there is nothing left."""
+        datagrams = self._one_stock_packet(now)
+        if not datagrams:
+            return []
+        bulk, others = self._survey()
+        if bulk is not None or others or self._owes_frames(now):
+            return datagrams + self._stock_datagrams(now)
+        self._pacing_at = None
+        return datagrams
 
     def _send_runs(self, now: float) -> list[Datagram]:
         """Full packets of one stream after the other, then what is left of them, as pacer and window allow."""
