@@ -303,9 +303,10 @@ class Core(QuicConnection):
         """So many more packets ask for an acknowledgement; `ack_at` is when those before them are acknowledged."""
         if packets:
             space = self._spaces[tls.Epoch.ONE_RTT]
-            first = space.ack_at is None
-            at = now + (LONE_ACK_SECONDS if first and packets == 1 else self._ack_delay)
-            space.ack_at = at if first else min(space.ack_at, at)
+            if space.ack_at is None:
+                space.ack_at = now + (LONE_ACK_SECONDS if packets == 1 else self._ack_delay)
+            else:
+                space.ack_at = min(space.ack_at, now + self._ack_delay)
 
     @property
     def current_path(self) -> NetworkPath | None:

@@ -21,7 +21,9 @@ from connet_trio.wire.protobuf import MessagePool
 T = TypeVar("T")
 
 REMEMBERED = 16
+"""Records, and payloads, that a remembering codec keeps of each kind."""
 SHORT_BYTES = 64
+"""Payloads above are never kept: they come from others, who choose their length."""
 
 
 class Codec(Protocol[T]):
@@ -99,8 +101,8 @@ class EnvelopeCodec(Generic[T]):
         return self._otherwise_codec.decode(payload)
 
 
-class Remembering(Generic[T]):
-    """A codec that remembers short payloads: what begins every stream is nearly always the same few bytes."""
+class RememberingCodec(Generic[T]):
+    """A codec that remembers the last short payloads: what begins a stream is nearly always the same few bytes."""
 
     def __init__(self, codec: Codec[T]) -> None:
         self._codec = codec
@@ -148,12 +150,12 @@ RELAY_AUTHENTICATE_REPLY: Codec[relay.AuthenticateReply] = EnvelopeCodec(
 )
 """relay → client, the answer."""
 
-PEER_REQUEST: Codec[peer.PeerRequest] = Remembering(
+PEER_REQUEST: Codec[peer.PeerRequest] = RememberingCodec(
     EnvelopeCodec("PeerRequest", {1: peer.Connect}, otherwise=peer.Check)
 )
 """source → destination, or whoever dialled a direct connection and checks it."""
 
-PEER_RESPONSE: Codec[peer.PeerResponse] = Remembering(
+PEER_RESPONSE: Codec[peer.PeerResponse] = RememberingCodec(
     EnvelopeCodec("PeerResponse", {1: Error, 2: peer.Connected}, otherwise=peer.Check)
 )
 """The answer to a `PEER_REQUEST`."""
