@@ -1,4 +1,11 @@
-"""When the next packet of a connection may leave: rate pacing with a deep bucket, in bursts of one system call."""
+"""When the next packet of a connection may leave: a bucket of bytes that fills at a rate, emptied in bursts.
+
+The rate is that of a rate-based controller, or the congestion window over a round trip. The bucket is deep enough for
+what fills it while a timer is late, and no deeper, or a short queue would not hold what leaves at once. It may be
+overdrawn, since what is due (an acknowledgement with data behind it) leaves anyway; the debt is paid before the next.
+"""
+
+from typing import Protocol
 
 from aioquic.quic.recovery import QuicPacketPacer
 
@@ -6,33 +13,105 @@ BURST_BYTES = 65_000
 """One segmentation-offload call; without a cap one turn builds a whole congestion window (measured: 400 packets)."""
 BURST_PACKETS = 64
 """The kernel's limit of segments in a call."""
-BUCKET_PACKETS = 256
-"""Depth of the pacing bucket: a timer fires 1 ms late at best, and 16 packets (aioquic's) per ms are 19 MB/s."""
+QUANTUM_SECONDS = 0.001
+"""What a pause between two bursts is worth: a timer for each packet would cost more than the packet."""
+LATE_SECONDS = 0.001
+"""By which a timer is late at best (epoll)."""
+IDLE_BURST_PACKETS = 10
+"""What may leave at once after a pause: an initial window, as RFC 9002 section 7.7 allows."""
+SLOWEST_SECONDS = 1.0
+"""Between two packets, at most."""
+SHORTEST_RTT_SECONDS = 1e-6
+
+
+class Rates(Protocol):
+    """Says how fast to send."""
+
+    @property
+    def pacing_rate(self) -> float:
+        """Bytes per second; 0 holds nothing back."""
+
+    @property
+    def send_quantum(self) -> int:
+        """Bytes to send at a time."""
 
 
 class BurstPacer(QuicPacketPacer):
     """Takes the place of aioquic's pacer; answers `now` once a burst is spent, which means: call again at once."""
 
-    def __init__(self, *, max_datagram_size: int) -> None:
+    def __init__(self, *, max_datagram_size: int, rates: Rates | None = None) -> None:
+        """Pace datagrams of at most `max_datagram_size`, as `rates` says, or else by window and round trip."""
         super().__init__(max_datagram_size=max_datagram_size)
-        self._burst = min(BURST_PACKETS, BURST_BYTES // max_datagram_size)
+        self._rates = rates
+        self._window_rate = 0.0
+        self._credit = 0.0
+        self._filled_at = 0.0
+        self._building = 0
+        self.set_datagram_bytes(max_datagram_size)
+
+    def set_datagram_bytes(self, size: int) -> None:
+        """Datagrams are of this size from now on."""
+        self._datagram_bytes = size
+        self._burst = min(BURST_PACKETS, BURST_BYTES // size)
         self._left = self._burst
+
+    @property
+    def rate(self) -> float | None:
+        """Bytes per second, None while nothing is held back."""
+        rate = self._window_rate if self._rates is None else self._rates.pacing_rate
+        return rate or None
 
     def next_send_time(self, now: float) -> float | None:  # type: ignore[override]  # its own annotation is wrong
         """None when a packet may leave now, else when to ask again."""
         if self._left <= 0:
             self._left = self._burst
             return now
-        at: float | None = super().next_send_time(now)
-        return at
+        wait = self._wait(now)
+        return None if wait is None else now + wait
+
+    def take_burst(self, now: float) -> int:
+        """How many datagrams may leave now as one burst, 0 when none; `next_send_time` then says when to ask again.
+
+        For engines that build bursts: they `charge` what they have sent.
+        """
+        rate = self.rate
+        if self._wait(now) is not None:
+            return 0
+        if rate is None:
+            return self._burst
+        return min(self._burst, -int(-self._credit // self._datagram_bytes))
 
     def update_after_send(self, now: float) -> None:
-        """Count a packet against the burst and the bucket."""
+        """Count a packet that is being built; what it weighs is known when it leaves."""
         self._left -= 1
-        super().update_after_send(now)
+        self._building += self._datagram_bytes
+
+    def charge(self, size: int) -> None:
+        """`size` bytes leave."""
+        self._building = 0
+        if self.rate is not None:
+            self._credit -= size
 
     def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
-        """Follow the congestion window, with our depth of bucket."""
-        super().update_rate(congestion_window, smoothed_rtt)
-        if self.packet_time is not None:
-            self.bucket_max = max(self.bucket_max, BUCKET_PACKETS * self.packet_time)
+        """Follow the congestion window, where no controller has a rate."""
+        slowest = self._datagram_bytes / SLOWEST_SECONDS
+        self._window_rate = max(congestion_window / max(smoothed_rtt, SHORTEST_RTT_SECONDS), slowest)
+
+    def _wait(self, now: float) -> float | None:
+        """Seconds until the next quantum is due, None when there is credit."""
+        rate = self.rate
+        if rate is None:
+            return None
+        quantum = self._quantum(rate)
+        if now > self._filled_at:
+            filled = self._credit + (now - self._filled_at) * rate
+            depth = max(quantum + LATE_SECONDS * rate, IDLE_BURST_PACKETS * self._datagram_bytes)
+            self._credit, self._filled_at = min(filled, depth), now
+        if self._credit > self._building:
+            return None
+        return (quantum - self._credit + self._building) / rate
+
+    def _quantum(self, rate: float) -> float:
+        if self._rates is not None:
+            return self._rates.send_quantum
+        return max(min(rate * QUANTUM_SECONDS, BURST_BYTES), 2 * self._datagram_bytes)
