@@ -89,7 +89,7 @@ class RateControl(QuicCongestionControl):
         self.controller.set_datagram_bytes(size)
 
 
-_REDUCED_FIELDS = (
+REDUCED_FIELDS = (
     "congestion_window",
     "ssthresh",
     "K",
@@ -113,7 +113,7 @@ class Cubic(CubicCongestionControl):
 
     def on_packets_lost(self, *, now: float, packets: Iterable[QuicSentPacket]) -> None:
         """Reduce the window, once for each congestion event."""
-        before = {name: getattr(self, name) for name in _REDUCED_FIELDS}
+        before = {name: getattr(self, name) for name in REDUCED_FIELDS}
         super().on_packets_lost(now=now, packets=packets)
         if self._congestion_recovery_start_time != before["_congestion_recovery_start_time"]:
             self._before = before

@@ -5,8 +5,6 @@ time in which it was acknowledged: acknowledgements that arrive in a clump do no
 while the application had nothing to send says how fast that was, not how fast the path is; it is marked.
 """
 
-from math import inf
-
 import attrs
 
 from connet_trio.quic.congestion.controller import SendLimit, Snapshot
@@ -23,7 +21,7 @@ class RateSample:
     prior_delivered: int
     """Bytes delivered before that."""
     rate: float
-    """Bytes per second; 0 where the interval is too short to be believed."""
+    """Bytes per second; 0 for a packet acknowledged at the instant it left."""
     rtt: float
     """Seconds, of the newest packet."""
     lost: int
@@ -45,7 +43,6 @@ class DeliverySampler:
         self._window_limited_until = 0
         self._delivered_at = 0.0
         self._first_sent_at = 0.0
-        self._smallest_rtt = inf
         self._newest: Snapshot | None = None
         self._newly_acked = 0
 
@@ -109,8 +106,6 @@ class DeliverySampler:
             return None
         if self.delivered > self.app_limited_until:
             self.app_limited_until = 0
-        rtt = now - newest.sent_at
-        self._smallest_rtt = min(self._smallest_rtt, rtt)
         self._first_sent_at = max(self._first_sent_at, newest.sent_at)
         interval = max(newest.sent_at - newest.first_sent_at, now - newest.delivered_at)
         delivered = self.delivered - newest.delivered
@@ -118,8 +113,10 @@ class DeliverySampler:
             newly_acked=self._newly_acked,
             delivered=delivered,
             prior_delivered=newest.delivered,
-            rate=delivered / interval if interval >= self._smallest_rtt and interval > 0 else 0.0,
-            rtt=rtt,
+            # the draft drops intervals below the smallest round trip: TCP's, where a retransmission is acknowledged too
+            # soon; here the last delivery before a packet left is never later than that
+            rate=delivered / interval if interval > 0 else 0.0,
+            rtt=now - newest.sent_at,
             lost=self.lost - newest.lost,
             in_flight=newest.in_flight,
             is_app_limited=newest.is_app_limited,
