@@ -105,11 +105,36 @@ REDUCED_FIELDS = (
 
 
 class Cubic(CubicCongestionControl):
-    """aioquic's, which takes back what it did about a loss that was none (RFC 9438 section 4.9.2)."""
+    """aioquic's, which takes back what it did about a loss that was none (RFC 9438 section 4.9.2).
+
+    And its window does not grow while less than half of it is used (RFC 9002 section 7.8): an application that trickles
+    for a minute would have megabytes of it, and one day send them into a queue that is not so long.
+    """
 
     def __init__(self, *, max_datagram_size: int) -> None:
         super().__init__(max_datagram_size=max_datagram_size)
         self._before: dict[str, Any] | None = None
+        self._most_in_flight = self._most_before = 0
+        """Of this round trip, and of the one before."""
+        self._round_ends_at = 0.0
+
+    def on_packet_sent(self, *, packet: QuicSentPacket) -> None:
+        """Note a packet, and how much is in flight with it."""
+        super().on_packet_sent(packet=packet)
+        sent_at = packet.sent_time
+        assert sent_at is not None
+        if sent_at >= self._round_ends_at:
+            self._round_ends_at = sent_at + self.rtt
+            self._most_before, self._most_in_flight = self._most_in_flight, 0
+        self._most_in_flight = max(self._most_in_flight, self.bytes_in_flight)
+
+    def on_packet_acked(self, *, now: float, packet: QuicSentPacket) -> None:
+        """Note its arrival, which makes room for more if there was need of it."""
+        if 2 * max(self._most_before, self._most_in_flight) >= self.congestion_window:
+            super().on_packet_acked(now=now, packet=packet)
+        else:
+            self.bytes_in_flight -= packet.sent_bytes
+            self.last_ack = now if packet.sent_time is None else packet.sent_time
 
     def on_packets_lost(self, *, now: float, packets: Iterable[QuicSentPacket]) -> None:
         """Reduce the window, once for each congestion event."""
