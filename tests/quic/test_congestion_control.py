@@ -26,7 +26,8 @@ class Bulk:
     network: SimulatedNetwork
     dialled: Connection
     received: int = 0
-    has_data: bool = True
+    trickles: bool = False
+    """Whether the application writes 40 kB/s only."""
 
     @property
     def trace(self) -> CongestionTrace:
@@ -45,9 +46,9 @@ class Bulk:
 
     async def send(self, stream: Stream) -> None:
         while True:
-            while not self.has_data:
-                await trio.sleep(0.01)
-            await stream.send_all(bytes(20_000))
+            await stream.send_all(bytes(2000 if self.trickles else 20_000))
+            if self.trickles:
+                await trio.sleep(0.05)
 
     async def receive(self, stream: Stream) -> None:
         while data := await stream.receive_some():
@@ -55,7 +56,9 @@ class Bulk:
 
 
 @asynccontextmanager
-async def open_bulk(control: CongestionControl, link: Link = BOTTLENECK, seed: int = 1) -> AsyncIterator[Bulk]:
+async def open_bulk(
+    control: CongestionControl, link: Link = BOTTLENECK, seed: int = 1, *, trickles: bool = False
+) -> AsyncIterator[Bulk]:
     async with (
         open_network(seed, link=link) as network,
         open_transport(network.socket(FAR), wall_clock=wall_clock, listening=listening()) as listener,
@@ -64,7 +67,7 @@ async def open_bulk(control: CongestionControl, link: Link = BOTTLENECK, seed: i
         ) as dialer,
         trio.open_nursery() as nursery,
     ):
-        bulk = Bulk(network, await dialer.dial(listener.local_address, dialing()))
+        bulk = Bulk(network, await dialer.dial(listener.local_address, dialing()), trickles=trickles)
         nursery.start_soon(bulk.send, await bulk.dialled.open_stream())
         nursery.start_soon(bulk.receive, await (await listener.accept()).accept_stream())
         yield bulk
@@ -183,18 +186,23 @@ def test_a_blackout_is_over_when_it_is_over(control: CongestionControl) -> None:
 @pytest.mark.parametrize("control", CONTROLS)
 def test_after_a_trickle_bulk_does_not_flood_the_queue(control: CongestionControl) -> None:
     async def scenario() -> int:
-        async with open_bulk(control) as bulk:
-            for _ in range(100):
-                bulk.has_data = True
-                await trio.sleep(0.001)
-                bulk.has_data = False
-                await trio.sleep(0.05)
+        async with open_bulk(control, trickles=True) as bulk:
+            assert await bulk.rate(20) == pytest.approx(40_000, rel=0.05)
             dropped = bulk.network.fates[Fate.QUEUE_FULL]
-            bulk.has_data = True
+            bulk.trickles = False
             assert await bulk.rate(2) > 0.7 * RATE
             return bulk.network.fates[Fate.QUEUE_FULL] - dropped
 
     assert run_simulated(scenario, seed=1) < 100
+
+
+def test_a_trickle_does_not_make_bbr_believe_that_the_pipe_is_full() -> None:
+    async def scenario() -> str:
+        async with open_bulk(CongestionControl.BBR, trickles=True) as bulk:
+            await trio.sleep(4)
+            return bulk.trace.state
+
+    assert run_simulated(scenario, seed=1) == "startup"
 
 
 @pytest.mark.parametrize("control", CONTROLS)
