@@ -84,6 +84,7 @@ def test_an_age_of_nine_eighths_of_a_round_trip_makes_one_lost(sender: Sender) -
     sender.send(5, 0.0)
     sender.acknowledge(range(3), range(4, 5), now=RTT)
     due = sender.recovery.get_loss_detection_time(amplification_limited=False)
+    assert due is not None
     assert due == pytest.approx(9 / 8 * RTT)
     sender.recovery.on_loss_detection_timeout(now=due)
     assert sender.lost() == [3], "the same deadline comes again"
@@ -196,7 +197,9 @@ def test_sixteen_recoveries_later_the_threshold_is_three_again(sender: Sender) -
     assert wide > 3
     for turn in range(1, 18):
         numbers = sender.send(30, float(turn))
-        sender.acknowledge(range(numbers.start, numbers.start + 2), range(numbers.start + 3, numbers.stop), now=turn + RTT)
+        sender.acknowledge(
+            range(numbers.start, numbers.start + 2), range(numbers.start + 3, numbers.stop), now=turn + RTT
+        )
     assert sender.trace.packet_threshold == 3
 
 
