@@ -1,8 +1,8 @@
 """When the next packet of a connection may leave: a bucket of bytes that fills at a rate, emptied in bursts.
 
-The rate is that of a rate-based controller, or the congestion window over a round trip. The bucket is deep enough for
-what fills it while a timer is late, and no deeper, or a short queue would not hold what leaves at once. It may be
-overdrawn, since what is due (an acknowledgement with data behind it) leaves anyway; the debt is paid before the next.
+The rate is that of a rate-based controller, or the congestion window over a round trip. What a late timer has cost is
+made up for, since a busy process wakes many milliseconds late and would never reach its rate; a pause of the
+application or of the window is not, or a short queue would not hold what leaves at once. The bucket may be overdrawn, since what is due (an acknowledgement with data behind it) leaves anyway; the debt is paid before the next.
 """
 
 from typing import Protocol
@@ -15,8 +15,8 @@ BURST_PACKETS = 64
 """The kernel's limit of segments in a call."""
 QUANTUM_SECONDS = 0.001
 """What a pause between two bursts is worth: a timer for each packet would cost more than the packet."""
-LATE_SECONDS = 0.001
-"""By which a timer is late at best (epoll)."""
+LATEST_SECONDS = 0.02
+"""By which a wake may be late and is made up for."""
 IDLE_BURST_PACKETS = 10
 """What may leave at once after a pause: an initial window, as RFC 9002 section 7.7 allows."""
 SLOWEST_SECONDS = 1.0
@@ -46,6 +46,7 @@ class BurstPacer(QuicPacketPacer):
         self._window_rate = 0.0
         self._credit = 0.0
         self._filled_at = 0.0
+        self._due_at: float | None = None
         self._building = 0
         self.set_datagram_bytes(max_datagram_size)
 
@@ -105,11 +106,17 @@ class BurstPacer(QuicPacketPacer):
         quantum = self._quantum(rate)
         if now > self._filled_at:
             filled = self._credit + (now - self._filled_at) * rate
-            depth = max(quantum + LATE_SECONDS * rate, IDLE_BURST_PACKETS * self._datagram_bytes)
+            depth = max(quantum, IDLE_BURST_PACKETS * self._datagram_bytes) + self._lateness(now) * rate
             self._credit, self._filled_at = min(filled, depth), now
         if self._credit > self._building:
+            self._due_at = None
             return None
-        return (quantum - self._credit + self._building) / rate
+        wait = (quantum - self._credit + self._building) / rate
+        self._due_at = now + wait
+        return wait
+
+    def _lateness(self, now: float) -> float:
+        return 0.0 if self._due_at is None else min(max(now - self._due_at, 0.0), LATEST_SECONDS)
 
     def _quantum(self, rate: float) -> float:
         if self._rates is not None:
