@@ -2,7 +2,8 @@
 
 The rate is that of a rate-based controller, or the congestion window over a round trip. What a late timer has cost is
 made up for, since a busy process wakes many milliseconds late and would never reach its rate; a pause of the
-application or of the window is not, or a short queue would not hold what leaves at once. The bucket may be overdrawn, since what is due (an acknowledgement with data behind it) leaves anyway; the debt is paid before the next.
+application or of the window is not, or a short queue would not hold what leaves at once. The bucket may be overdrawn,
+since what is due (an acknowledgement with data behind it) leaves anyway; the debt is paid before the next.
 """
 
 from typing import Protocol
