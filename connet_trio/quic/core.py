@@ -322,9 +322,9 @@ class Core(QuicConnection):
             self._ack_eliciting_sent_since_receipt = True
         closing = self._close_pending
         datagrams: list[Datagram] = self.datagrams_to_send(now)
+        self._note_send_limit()
         if closing:
             self._close_datagrams = datagrams
-        self._note_send_limit()
         return datagrams
 
     def _note_send_limit(self) -> None:

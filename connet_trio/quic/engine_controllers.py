@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from aioquic.quic.congestion.base import QuicCongestionControl, register_congestion_control
+from aioquic.quic.congestion.base import K_MINIMUM_WINDOW, QuicCongestionControl, register_congestion_control
 from aioquic.quic.congestion.cubic import CubicCongestionControl
 from aioquic.quic.packet_builder import QuicSentPacket
 
@@ -130,7 +130,7 @@ class Cubic(CubicCongestionControl):
 
     def on_packet_acked(self, *, now: float, packet: QuicSentPacket) -> None:
         """Note its arrival, which makes room for more if there was need of it."""
-        if 2 * max(self._most_before, self._most_in_flight) >= self.congestion_window:
+        if self.uses_its_window:
             super().on_packet_acked(now=now, packet=packet)
         else:
             self.bytes_in_flight -= packet.sent_bytes
@@ -156,6 +156,11 @@ class Cubic(CubicCongestionControl):
         self._before = None
 
     @property
+    def uses_its_window(self) -> bool:
+        """Whether half of it or more has been in flight within two round trips, so that it may grow."""
+        return 2 * max(self._most_before, self._most_in_flight) >= self.congestion_window
+
+    @property
     def state(self) -> str:
         """The phase, for the trace."""
         slow_start = self.ssthresh is None or self.congestion_window < self.ssthresh
@@ -164,6 +169,7 @@ class Cubic(CubicCongestionControl):
     def set_datagram_bytes(self, size: int) -> None:
         """The path carries datagrams of this size from now on."""
         self._max_datagram_size = self.additive_increase_factor = size
+        self.congestion_window = max(self.congestion_window, K_MINIMUM_WINDOW * size)
 
 
 def engine_name(control: CongestionControl) -> str:

@@ -52,7 +52,7 @@ class Recovery(QuicPacketRecovery):
         if isinstance(self._cc, BbrControl):
             self._cc.luck = luck
         rates = None if self._rate_control is None else self._rate_control.controller
-        self._pacer = BurstPacer(max_datagram_size=datagram_bytes, rates=rates)
+        self._pacer = self._bucket = BurstPacer(max_datagram_size=datagram_bytes, rates=rates)
         self._tolerance = ReorderingTolerance()
         self._log: LossLog[Any] = LossLog()
         self._ranges_seen: list[range] = []
@@ -84,7 +84,7 @@ class Recovery(QuicPacketRecovery):
     def set_datagram_bytes(self, size: int) -> None:
         """The path carries datagrams of this size from now on."""
         self._datagram_bytes = size
-        self._pacer.set_datagram_bytes(size)
+        self._bucket.set_datagram_bytes(size)
         if isinstance(self._cc, (RateControl, Cubic)):
             self._cc.set_datagram_bytes(size)
 
@@ -96,7 +96,7 @@ class Recovery(QuicPacketRecovery):
             state=self._cc.state if isinstance(self._cc, Cubic) else "" if bbr is None else bbr.phase,
             window=self._cc.congestion_window,
             in_flight=self._cc.bytes_in_flight,
-            pacing_rate=self._pacer.rate,
+            pacing_rate=self._bucket.rate,
             bandwidth=None if bbr is None else bbr.bandwidth,
             min_rtt=None if bbr is None or bbr.round_trip == inf else bbr.round_trip,
             smoothed_rtt=self._rtt_smoothed if self._rtt_initialized else self._rtt_initial,
@@ -112,7 +112,7 @@ class Recovery(QuicPacketRecovery):
     def on_packet_sent(self, *, packet: QuicSentPacket, space: QuicPacketSpace) -> None:
         """Count a packet that leaves; the pacer learns its size only now, and a bare acknowledgement costs nothing."""
         super().on_packet_sent(packet=packet, space=space)
-        self._pacer.charge(packet.sent_bytes if packet.in_flight else 0)
+        self._bucket.charge(packet.sent_bytes if packet.in_flight else 0)
 
     def on_ack_received(self, *, ack_rangeset: RangeSet, ack_delay: float, now: float, space: QuicPacketSpace) -> None:
         """Take an acknowledgement."""
@@ -215,5 +215,9 @@ class Recovery(QuicPacketRecovery):
             packet_type=packet.packet_type,
             sent_time=packet.sent_time,
         )
-        space.sent_packets = dict(sorted({**space.sent_packets, packet.packet_number: stand_in}.items()))
+        self._put_back(stand_in, space)
         space.ack_eliciting_in_flight += 1
+
+    def _put_back(self, packet: QuicSentPacket, space: QuicPacketSpace) -> None:
+        """Have a packet among those sent again; they are in the order of their numbers."""
+        space.sent_packets = dict(sorted({**space.sent_packets, packet.packet_number: packet}.items()))

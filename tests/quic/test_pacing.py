@@ -3,7 +3,14 @@
 import attrs
 import pytest
 
-from connet_trio.quic.pacing import BURST_BYTES, BURST_PACKETS, IDLE_BURST_PACKETS, LATEST_SECONDS, BurstPacer
+from connet_trio.quic.pacing import (
+    BURST_BYTES,
+    BURST_PACKETS,
+    IDLE_BURST_PACKETS,
+    JUMBO_BURST_PACKETS,
+    LATEST_SECONDS,
+    BurstPacer,
+)
 
 PACKET = 1200
 BURST = BURST_BYTES // PACKET
@@ -52,8 +59,10 @@ def test_small_packets_are_bounded_by_number() -> None:
 
 def test_larger_datagrams_make_shorter_bursts() -> None:
     pacer = BurstPacer(max_datagram_size=PACKET)
-    pacer.set_datagram_bytes(9000)
-    assert send(pacer, 0.0) == BURST_BYTES // 9000
+    pacer.set_datagram_bytes(1452)
+    assert send(pacer, 0.0) == BURST_BYTES // 1452
+    pacer.set_datagram_bytes(16_384)
+    assert send(pacer, 0.0) == JUMBO_BURST_PACKETS
 
 
 def test_without_a_sample_of_the_round_trip_nothing_is_held_back() -> None:
@@ -147,15 +156,19 @@ def test_after_a_pause_an_initial_window_may_leave_at_once() -> None:
     assert send_all_bursts(pacer, 60.0) == IDLE_BURST_PACKETS
 
 
-def test_an_engine_that_builds_bursts_is_told_how_many_packets_may_leave() -> None:
+def test_an_engine_that_sends_runs_is_told_how_many_packets_may_leave() -> None:
     rates = Rates(0.0, 20 * PACKET)
     pacer = BurstPacer(max_datagram_size=PACKET, rates=rates)
-    assert pacer.take_burst(1.0) == BURST
+    assert pacer.sendable_packets(1.0) == BURST
+    pacer.update_after_run(1.0, 50)
+    assert pacer.sendable_packets(1.0) == BURST - 50
+    pacer.update_after_run(1.0, BURST - 50)
+    assert pacer.next_send_time(1.0) == 1.0
     rates.pacing_rate = 20_000.0 * PACKET
-    assert pacer.take_burst(1.0) == 20
-    pacer.charge(20 * PACKET)
-    assert pacer.take_burst(1.0) == 0
+    assert pacer.sendable_packets(1.0) == 20
+    pacer.update_after_run(1.0, 20)
+    assert pacer.sendable_packets(1.0) == 0
     at = pacer.next_send_time(1.0)
     assert at is not None
     assert at == pytest.approx(1.001)
-    assert pacer.take_burst(at) == 20
+    assert pacer.sendable_packets(at) == 20

@@ -227,10 +227,12 @@ def test_the_controller_is_told_what_kept_the_engine_from_sending(
 @pytest.mark.parametrize("control", CongestionControl)
 def test_larger_datagrams_reach_window_pacer_and_controller(control: CongestionControl) -> None:
     sender = make_sender(control)
+    sender.recovery._cc.on_persistent_congestion()
     sender.recovery.set_datagram_bytes(9000)
     assert sender.trace.datagram_bytes == 9000
+    assert sender.recovery.congestion_window >= 2 * 9000
     assert sender.recovery.congestion_window % 9000 == 0
-    assert sender.recovery._pacer.take_burst(0.0) == 7
+    assert sender.recovery._pacer.sendable_packets(0.0) == 8
 
 
 def test_a_burst_counts_as_one_packet_of_all_its_bytes() -> None:
