@@ -7,6 +7,7 @@ import attrs
 from attrs.validators import ge, gt, optional
 
 from connet_trio.client.endpoint_names import check_endpoint_name
+from connet_trio.quic import DEFAULT_CONGESTION_CONTROL, CongestionControl
 from connet_trio.records.model import HostPort, Route
 
 DEFAULT_SERVER = HostPort("127.0.0.1", 19_190)
@@ -108,6 +109,9 @@ class ClientSettings:
 
     drain_timeout: float = attrs.field(default=DEFAULT_DRAIN_TIMEOUT, validator=ge(0))
     """Seconds that streams in progress get to end when the client stops; 0 ends them at once."""
+
+    congestion_control: CongestionControl = DEFAULT_CONGESTION_CONTROL
+    """How what this client sends reacts to loss."""
 
     destinations: tuple[DestinationSettings, ...] = attrs.field(default=(), validator=_names_differ)
     """The services offered."""

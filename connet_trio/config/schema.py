@@ -1,4 +1,4 @@
-"""Every key of the configuration: protocol sections 12.1 to 12.4, and `drain-timeout`, which is ours.
+"""Every key of the configuration: protocol sections 12.1 to 12.4; `drain-timeout` and `congestion-control` are ours.
 
 Defaults are those of each service's settings. What older releases called otherwise is in `old_names`.
 """
@@ -18,6 +18,7 @@ from connet_trio.config.addresses import (
 from connet_trio.config.tables import Setting, Table, array_of, key, keys, named, subtable
 from connet_trio.config.values import (
     boolean,
+    congestion_control,
     duration,
     expiry,
     name_pattern,
@@ -34,6 +35,7 @@ from connet_trio.config.values import (
 )
 from connet_trio.control.settings import CLIENTS_PORT
 from connet_trio.engine.admission import IPNetwork
+from connet_trio.quic import CongestionControl
 from connet_trio.records.model import HostPort, Role, Route
 
 
@@ -87,6 +89,7 @@ class ClientTable(Table):
     handshake_idle_timeout: Setting[float] | None = key(duration)
     relay_encryptions: Setting[tuple[str, ...]] | None = keys(relay_encryption)
     drain_timeout: Setting[float] | None = key(duration, zero_counts=True)
+    congestion_control: Setting[CongestionControl] | None = key(congestion_control)
     destinations: Mapping[str, DestinationTable] = named(DestinationTable)
     sources: Mapping[str, SourceTable] = named(SourceTable)
 
@@ -131,6 +134,7 @@ class ServiceTable(Table):
     status_addr: Setting[HostPort] | None = key(listen_address)
     store_dir: Setting[Path] | None = key(path)
     drain_timeout: Setting[float] | None = key(duration, zero_counts=True)
+    congestion_control: Setting[CongestionControl] | None = key(congestion_control)
 
 
 @attrs.frozen(kw_only=True)

@@ -24,7 +24,16 @@ from connet_trio.control.snapshot import SnapshotKeeper, load_snapshot
 from connet_trio.control.status import client_statuses, endpoint_statuses, ingress_status, relay_statuses
 from connet_trio.engine import Restriction, TokenTable
 from connet_trio.identity import Credential
-from connet_trio.quic import Answer, Faults, Listening, Surroundings, Transport, open_transport, serve_connections
+from connet_trio.quic import (
+    Answer,
+    CongestionControl,
+    Faults,
+    Listening,
+    Surroundings,
+    Transport,
+    open_transport,
+    serve_connections,
+)
 from connet_trio.records.model import AddressPort
 from connet_trio.records.status import ControlStatus, IngressStatus
 from connet_trio.store import ControlIdentity, Store, control_identity, open_store
@@ -56,7 +65,7 @@ async def open_control(
             identity = await control_identity(store, world.entropy)
             directory = Directory(expiry_seconds=settings.endpoint_expiry)
             directory.restore(await load_snapshot(store))
-            bind = partial(_bind, stack, world)
+            bind = partial(_bind, stack, world, settings.congestion_control)
             server = ControlServer(
                 settings,
                 world,
@@ -213,6 +222,7 @@ class ControlServer:
 async def _bind(
     stack: AsyncExitStack,
     surroundings: Surroundings,
+    congestion_control: CongestionControl,
     ingresses: tuple[IngressSettings, ...],
     kind: ConnectionKind,
     reset_key: bytes,
@@ -226,6 +236,7 @@ async def _bind(
             reset_key=reset_key,
             listening=_listening(settings, kind),
             entropy=surroundings.entropy,
+            congestion_control=congestion_control,
         )
         bound.append(Ingress(settings, await stack.enter_async_context(transport)))
     return tuple(bound)

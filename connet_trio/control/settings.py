@@ -7,6 +7,7 @@ from attrs.validators import gt, min_len, optional
 
 from connet_trio.engine.admission import NetworkRule, Restriction
 from connet_trio.identity.certificates import Credential
+from connet_trio.quic import DEFAULT_CONGESTION_CONTROL, CongestionControl
 from connet_trio.records.model import HostPort
 
 CLIENTS_PORT = 19_190
@@ -50,6 +51,9 @@ class ControlSettings:
 
     endpoint_expiry: float | None = attrs.field(default=DEFAULT_ENDPOINT_EXPIRY, validator=optional(gt(0)))
     """Seconds for which the endpoints of a lost client stay listed; None takes them off at once."""
+
+    congestion_control: CongestionControl = DEFAULT_CONGESTION_CONTROL
+    """How what control sends reacts to loss."""
 
     status_address: HostPort | None = None
     """Where the status is served over plain HTTP; None turns it off."""

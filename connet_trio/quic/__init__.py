@@ -11,6 +11,7 @@ from connet_trio.quic.authentication import (
     introduce,
     let_finish,
 )
+from connet_trio.quic.congestion import DEFAULT_CONGESTION_CONTROL, CongestionControl, CongestionTrace
 from connet_trio.quic.connection import Connection
 from connet_trio.quic.dial_failures import NoAnswer
 from connet_trio.quic.dialing import dial_first, dial_race
@@ -28,12 +29,15 @@ from connet_trio.quic.transport import Transport, open_transport
 __all__ = [
     "CLIENT_TO_CONTROL",
     "CLIENT_TO_RELAY",
+    "DEFAULT_CONGESTION_CONTROL",
     "RELAY_TO_CONTROL",
     "UNAUTHENTICATED_WINDOWS",
     "WINDOWS",
     "Admitted",
     "Answer",
     "ClientTrust",
+    "CongestionControl",
+    "CongestionTrace",
     "Connection",
     "Datagram",
     "DatagramSocket",

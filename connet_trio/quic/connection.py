@@ -13,6 +13,7 @@ import trio
 from aioquic.quic import events
 
 from connet_trio.errors import PathLost
+from connet_trio.quic.congestion import CongestionTrace
 from connet_trio.quic.core import Core
 from connet_trio.quic.ending import path_lost
 from connet_trio.quic.limits import STREAMS_ALLOWED, WINDOWS, Windows
@@ -86,6 +87,10 @@ class Connection:
     def smoothed_rtt(self) -> float:
         """Round trip time in seconds."""
         return self.core.smoothed_rtt
+
+    def congestion_trace(self) -> CongestionTrace:
+        """How fast this side sends, and why."""
+        return self.core.congestion_trace()
 
     @property
     def server_name(self) -> str | None:

@@ -17,6 +17,7 @@ import trio
 from connet_trio.concurrency import outlasting, single_error
 from connet_trio.engine import Candidate
 from connet_trio.errors import DialFailed
+from connet_trio.quic.congestion import DEFAULT_CONGESTION_CONTROL, CongestionControl
 from connet_trio.quic.connection import Connection
 from connet_trio.quic.core import Core, reset_token
 from connet_trio.quic.dial_failures import NoAnswer
@@ -57,6 +58,7 @@ async def open_transport(
     listening: Listening | None = None,
     entropy: Callable[[int], bytes] = secrets.token_bytes,
     fast: bool = True,
+    congestion_control: CongestionControl = DEFAULT_CONGESTION_CONTROL,
 ) -> AsyncIterator["Transport"]:
     """Drive QUIC over `socket`, which the transport owns from here on, for the length of a block.
 
@@ -67,6 +69,7 @@ async def open_transport(
       reset_key: 32 bytes that outlive the process, so that peers notice a restart at once; None does without.
       listening: how to answer those who dial; None ignores them.
       fast: drive connections by the fast engine; False leaves everything to aioquic.
+      congestion_control: of what this side sends.
     """
     transport = Transport(
         socket,
@@ -75,6 +78,7 @@ async def open_transport(
         listening=listening,
         entropy=entropy,
         engine=FastCore if fast else Core,
+        congestion_control=congestion_control,
     )
     try:
         with single_error():
@@ -99,12 +103,14 @@ class Transport:
         listening: Listening | None,
         entropy: Callable[[int], bytes],
         engine: type[Core],
+        congestion_control: CongestionControl,
     ) -> None:
         self._socket = socket
         self._wall_clock = wall_clock
         self._reset_key = reset_key
         self._entropy = entropy
         self._engine = engine
+        self._congestion_control = congestion_control
         self._table = RoutingTable()
         self._timers: TimerHeap[Connection] = TimerHeap()
         self._marked: dict[Connection, None] = {}
@@ -138,7 +144,13 @@ class Transport:
           NoAnswer: nobody answered within twice the idle time.
           DialFailed: the handshake failed, or the socket has no such address family. Both say where and why.
         """
-        core = self._engine(dialing=dialing, reset_key=self._reset_key, wall_now=self._wall_clock())
+        core = self._engine(
+            dialing=dialing,
+            reset_key=self._reset_key,
+            wall_now=self._wall_clock(),
+            congestion_control=self._congestion_control,
+            luck=self._luck,
+        )
         path = self._socket.path_to(remote, zone=zone)
         connection = Connection(core, self, remote_address=path.remote_address, now=trio.current_time())
         core.connect(path, now=trio.current_time())
@@ -290,6 +302,8 @@ class Transport:
             reset_key=self._reset_key,
             wall_now=self._wall_clock(),
             refused=refused or self._accepted.statistics().current_buffer_used >= ACCEPT_QUEUE,
+            congestion_control=self._congestion_control,
+            luck=self._luck,
         )
         connection = Connection(core, self, remote_address=remote, now=now)
         self.route(core.host_cid, connection)
@@ -346,6 +360,9 @@ class Transport:
             noise = bytearray(self._entropy(size - RESET_TOKEN_BYTES))
             noise[0] = noise[0] & 0x3F | 0x40  # looks like any short-header packet
             self._socket.send_batch([(bytes(noise) + reset_token(self._reset_key, destination_id), path)])
+
+    def _luck(self) -> float:
+        return int.from_bytes(self._entropy(4)) / (1 << 32)
 
     # --- ending
 

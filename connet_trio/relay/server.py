@@ -202,6 +202,7 @@ async def _open_sockets(
             reset_key=identity.reset_key,
             listening=_listening(ingress, leaf.credential),
             entropy=surroundings.entropy,
+            congestion_control=settings.congestion_control,
         )
         transports.append(await opened.enter_async_context(transport))
     hostports = _advertised(settings, transports)

@@ -6,6 +6,7 @@ import attrs
 from attrs.validators import ge, gt
 
 from connet_trio.engine.admission import NetworkRule
+from connet_trio.quic import DEFAULT_CONGESTION_CONTROL, CongestionControl
 from connet_trio.records.model import HostPort
 
 RELAY_PORT = 19_191
@@ -68,6 +69,9 @@ class RelaySettings:
 
     handshake_idle_timeout: float = attrs.field(default=DEFAULT_HANDSHAKE_IDLE_TIMEOUT, validator=gt(0))
     """Seconds of silence after which dialling control is given up; a whole handshake may take twice as long."""
+
+    congestion_control: CongestionControl = DEFAULT_CONGESTION_CONTROL
+    """How what this relay sends reacts to loss."""
 
     status_address: HostPort | None = None
     """Where the status is served over plain HTTP; None turns it off."""

@@ -138,6 +138,7 @@ def _control_settings(settings: ServerSettings, credential: Credential, token: s
         ),
         relay_tokens=((token, Restriction()),),
         endpoint_expiry=settings.endpoint_expiry,
+        congestion_control=settings.congestion_control,
         store_directory=_below(settings.store_directory, "control"),
     )
 
@@ -150,6 +151,7 @@ def _relay_settings(settings: ServerSettings, token: str, joint: AddressPort) ->
         ingresses=settings.relay_ingresses,
         store_directory=_below(settings.store_directory, "relay"),
         drain_timeout=settings.drain_timeout,
+        congestion_control=settings.congestion_control,
     )
 
 

@@ -7,6 +7,7 @@ from attrs.validators import ge, gt, min_len, optional
 
 from connet_trio.control.settings import DEFAULT_ENDPOINT_EXPIRY, IngressSettings
 from connet_trio.engine.admission import Restriction
+from connet_trio.quic import DEFAULT_CONGESTION_CONTROL, CongestionControl
 from connet_trio.records.model import HostPort
 from connet_trio.relay.settings import DEFAULT_DRAIN_TIMEOUT, RelayIngressSettings, default_relay_ingresses
 
@@ -26,6 +27,9 @@ class ServerSettings:
 
     relay_ingresses: tuple[RelayIngressSettings, ...] = attrs.field(factory=default_relay_ingresses)
     """The sockets on which the relay accepts clients."""
+
+    congestion_control: CongestionControl = DEFAULT_CONGESTION_CONTROL
+    """How what the server sends reacts to loss."""
 
     status_address: HostPort | None = None
     """Where the status of both is served over plain HTTP; None turns it off."""

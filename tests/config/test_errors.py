@@ -136,6 +136,15 @@ def test_a_wrong_line_of_a_client(load_error: LoadError, line: str, error: str) 
             "a.toml:3: server.endpoint-expiry-timeout: is no time at all, expected a duration, or endpoint-",
         ),
         ("drain-timeout = 2", "a.toml:3: server.drain-timeout: is a number, expected a duration"),
+        (
+            'congestion-control = "vegas"',
+            'a.toml:3: server.congestion-control: "vegas" is not a congestion control, expected one of cubic, bbr, '
+            "bbr-tolerant",
+        ),
+        (
+            "congestion-control = true",
+            "a.toml:3: server.congestion-control: is true or false, expected one of cubic, bbr, bbr-tolerant",
+        ),
         ("store-dir = 2", "a.toml:3: server.store-dir: is a number, expected a path"),
     ],
 )
