@@ -10,6 +10,7 @@ from connet_trio.engine.candidates import (
     host_addresses,
     network_addresses,
 )
+from connet_trio.engine.path_mtu import PathMtu
 from connet_trio.engine.paths import (
     ConnectedVia,
     NoCommonRelay,
@@ -37,6 +38,7 @@ __all__ = [
     "NotAnswering",
     "Path",
     "PathKind",
+    "PathMtu",
     "Paths",
     "PeerState",
     "PeersChanged",

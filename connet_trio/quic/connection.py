@@ -88,6 +88,11 @@ class Connection:
         return self.core.smoothed_rtt
 
     @property
+    def datagram_size(self) -> int:
+        """Bytes of UDP payload in a full datagram we send now; grows and shrinks as the path shows what it carries."""
+        return self.core.datagram_size
+
+    @property
     def server_name(self) -> str | None:
         """At a listener, the name (SNI) the dialer asked for, in lower case; None if none, and at a dialer."""
         name = self.core.asked_name

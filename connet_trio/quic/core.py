@@ -1,4 +1,4 @@
-"""Our subclass of aioquic's connection: the only module that touches its private names.
+"""Our subclass of aioquic's connection. Only this module and its parts touch private names of aioquic's.
 
 What stock aioquic lacks and a relay needs: client certificates that are required and judged, a certificate chosen by
 server name, credit that follows consumption instead of arrival, a look at the send backlog, stateless resets sent and
@@ -14,19 +14,22 @@ from typing import Any
 from aioquic import tls
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]
 from aioquic.quic import connection as aioquic_connection
-from aioquic.quic.connection import QuicConnection, QuicConnectionError, QuicConnectionState
+from aioquic.quic.connection import QuicConnectionError, QuicConnectionState
 from aioquic.quic.events import ConnectionTerminated
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from connet_trio.engine import PathMtu
 from connet_trio.errors import CertificateRejected
+from connet_trio.quic.datagram_sizing import SizedConnection
 from connet_trio.quic.engine_options import engine_configuration
 from connet_trio.quic.handshake import Answer, Dialing, Listening
 from connet_trio.quic.limits import (
     HANDSHAKE_IDLE_SECONDS,
     IDLE_TIMEOUT_SECONDS,
     KEY_UPDATE_PACKETS,
+    MAX_DATAGRAM_BYTES,
     RESET_TOKEN_BYTES,
     SMALLEST_IDLE_TIMEOUT_SECONDS,
     STREAMS_ALLOWED,
@@ -121,7 +124,7 @@ def reset_token(key: bytes, connection_id: bytes) -> bytes:
     return hmac.digest(key, connection_id, hashlib.sha256)[:RESET_TOKEN_BYTES]
 
 
-class Core(QuicConnection):
+class Core(SizedConnection):
     """One QUIC connection, sans-IO: datagrams, the time and calls in; datagrams and events out."""
 
     def __init__(
@@ -133,8 +136,14 @@ class Core(QuicConnection):
         reset_key: bytes | None,
         wall_now: float,
         refused: bool = False,
+        largest_datagram: int = MAX_DATAGRAM_BYTES,
     ) -> None:
-        """Exactly one of `dialing` and `listening` is given; `wall_now` (Unix seconds) is for certificates."""
+        """Exactly one of `dialing` and `listening` is given.
+
+        Args:
+          wall_now: Unix seconds, for certificates.
+          largest_datagram: bytes up to which the path's MTU is searched for.
+        """
         role: Dialing | Listening | None = dialing or listening
         assert role is not None
         self._dialing, self._listening = dialing, listening
@@ -144,6 +153,7 @@ class Core(QuicConnection):
         self.windows: Windows = role.windows
         super().__init__(
             configuration=engine_configuration(dialing, role.windows),
+            path_mtu=PathMtu(limit=largest_datagram),
             original_destination_connection_id=original_destination_id,
         )
         self._logger = self._loss._logger = SilentLogger()  # type: ignore[assignment]
@@ -313,7 +323,7 @@ class Core(QuicConnection):
             # RFC 9000 section 10.1 lets what is sent after a silence prolong it: with keepalives, 20 s would become 30
             self._ack_eliciting_sent_since_receipt = True
         closing = self._close_pending
-        datagrams: list[Datagram] = self.datagrams_to_send(now)
+        datagrams = self.sized_datagrams(now)
         if closing:
             self._close_datagrams = datagrams
         if self._pacing_at is not None and self._pacing_at <= now:  # the burst is spent; there is nothing to wait for

@@ -2,6 +2,8 @@
 
 import attrs
 
+from connet_trio.engine.path_mtu import BASE_BYTES, LARGEST_BYTES
+
 IDLE_TIMEOUT_SECONDS = 20.0
 """Advertised; the smaller of both sides counts."""
 SMALLEST_IDLE_TIMEOUT_SECONDS = 5.0
@@ -9,8 +11,10 @@ SMALLEST_IDLE_TIMEOUT_SECONDS = 5.0
 HANDSHAKE_IDLE_SECONDS = 5.0
 """Silence that ends a handshake; a dialer may be configured otherwise, a listener not."""
 KEEPALIVE_SECONDS = 10.0
-MAX_DATAGRAM_BYTES = 1200
-"""What every path carries; larger needs path MTU discovery."""
+MAX_DATAGRAM_BYTES = BASE_BYTES
+"""What every path carries, and the size of handshakes; larger once path MTU discovery has found it to pass."""
+LARGEST_DATAGRAM_BYTES = LARGEST_BYTES
+"""Up to which it looks."""
 CONNECTION_ID_BYTES = 8
 STREAMS_ALLOWED = 100
 """Bidirectional streams a peer may have open; one more for each that fully completes."""

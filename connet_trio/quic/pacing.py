@@ -4,12 +4,15 @@ from math import ceil
 
 from aioquic.quic.recovery import QuicPacketPacer
 
+from connet_trio.quic.limits import MAX_DATAGRAM_BYTES
+
 BURST_BYTES = 65_000
 """One segmentation-offload call; without a cap one turn builds a whole congestion window (measured: 400 packets)."""
 BURST_PACKETS = 64
 """The kernel's limit of segments in a call."""
 BUCKET_PACKETS = 256
-"""Depth of the pacing bucket: a timer fires 1 ms late at best, and 16 packets (aioquic's) per ms are 19 MB/s."""
+"""Depth of the pacing bucket, in datagrams of the base size: a timer fires 1 ms late at best, and 16 packets
+(aioquic's) per ms are 19 MB/s."""
 
 
 class BurstPacer(QuicPacketPacer):
@@ -17,8 +20,17 @@ class BurstPacer(QuicPacketPacer):
 
     def __init__(self, *, max_datagram_size: int) -> None:
         super().__init__(max_datagram_size=max_datagram_size)
-        self._burst = min(BURST_PACKETS, BURST_BYTES // max_datagram_size)
         self._left = self._burst
+
+    @property
+    def _burst(self) -> int:
+        return min(BURST_PACKETS, BURST_BYTES // self._max_datagram_size)
+
+    def set_datagram_bytes(self, size: int) -> None:
+        """Datagrams are of this size from now on; the rate in bytes stays."""
+        if self.packet_time is not None:
+            self.packet_time *= size / self._max_datagram_size
+        self._max_datagram_size = size
 
     def next_send_time(self, now: float) -> float | None:  # type: ignore[override]  # its own annotation is wrong
         """None when a packet may leave now, else when to ask again."""
@@ -51,4 +63,5 @@ class BurstPacer(QuicPacketPacer):
         """Follow the congestion window, with our depth of bucket."""
         super().update_rate(congestion_window, smoothed_rtt)
         if self.packet_time is not None:
-            self.bucket_max = max(self.bucket_max, BUCKET_PACKETS * self.packet_time)
+            packets = BUCKET_PACKETS * MAX_DATAGRAM_BYTES / self._max_datagram_size
+            self.bucket_max = max(self.bucket_max, packets * self.packet_time)

@@ -27,6 +27,8 @@ from connet_trio.quic.limits import (
     ACCEPT_QUEUE,
     CONNECTION_ID_BYTES,
     HANDSHAKE_IDLE_SECONDS,
+    LARGEST_DATAGRAM_BYTES,
+    MAX_DATAGRAM_BYTES,
     RESET_BYTES,
     RESET_TOKEN_BYTES,
 )
@@ -111,6 +113,7 @@ class Transport:
         self._nap: trio.CancelScope | None = None
         self._handshakes: dict[Connection, float] = {}
         self._unproved: dict[Connection, None] = {}  # those of them whose address may be forged
+        self._largest_datagram = LARGEST_DATAGRAM_BYTES if socket.forbids_fragments else MAX_DATAGRAM_BYTES
         self._accepted, self._to_accept = trio.open_memory_channel[Connection](ACCEPT_QUEUE)
         self._resets_left, self._resets_since = RESETS_PER_SECOND, 0.0
         self.listening = listening
@@ -138,7 +141,12 @@ class Transport:
           NoAnswer: nobody answered within twice the idle time.
           DialFailed: the handshake failed, or the socket has no such address family. Both say where and why.
         """
-        core = self._engine(dialing=dialing, reset_key=self._reset_key, wall_now=self._wall_clock())
+        core = self._engine(
+            dialing=dialing,
+            reset_key=self._reset_key,
+            wall_now=self._wall_clock(),
+            largest_datagram=self._largest_datagram,
+        )
         path = self._socket.path_to(remote, zone=zone)
         connection = Connection(core, self, remote_address=path.remote_address, now=trio.current_time())
         core.connect(path, now=trio.current_time())
@@ -290,6 +298,7 @@ class Transport:
             reset_key=self._reset_key,
             wall_now=self._wall_clock(),
             refused=refused or self._accepted.statistics().current_buffer_used >= ACCEPT_QUEUE,
+            largest_datagram=self._largest_datagram,
         )
         connection = Connection(core, self, remote_address=remote, now=now)
         self.route(core.host_cid, connection)

@@ -112,6 +112,10 @@ class MeddlingSocket:
     def local_address(self) -> AddressPort:
         return self.socket.local_address
 
+    @property
+    def forbids_fragments(self) -> bool:
+        return self.socket.forbids_fragments
+
     async def wait_readable(self) -> None:
         await self.socket.wait_readable()
 

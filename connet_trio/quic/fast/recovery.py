@@ -4,14 +4,15 @@ from typing import Any
 
 from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.rangeset import RangeSet
-from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
+from aioquic.quic.recovery import QuicPacketSpace
 
+from connet_trio.quic.datagram_sizing import MtuAwareRecovery
 from connet_trio.quic.fast.congestion import remembers_no_packets, tell_acknowledged, tell_sent
 from connet_trio.quic.fast.sent_log import SentLog, SentRun
 from connet_trio.quic.pacing import BurstPacer
 
 
-class FastRecovery(QuicPacketRecovery):
+class FastRecovery(MtuAwareRecovery):
     """Loss recovery over a `SentLog`. Swapped in by class: the layout is the same.
 
     Round trips, losses, probes and congestion are stock code's affair. Here runs only leave the log in one step before
