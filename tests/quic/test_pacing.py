@@ -69,3 +69,18 @@ def test_a_late_timer_is_made_up_for_up_to_the_depth_of_the_bucket() -> None:
     assert sum(send(pacer, late) for _ in range(10)) == pytest.approx(100, abs=2)
     very_late = 60.0
     assert sum(send(pacer, very_late) for _ in range(20)) == pytest.approx(BUCKET_PACKETS, abs=2)
+
+
+def test_larger_datagrams_leave_at_the_same_rate_in_bytes_and_in_bursts_of_one_call() -> None:
+    pacer = BurstPacer(max_datagram_size=PACKET)
+    assert send(pacer, 0.0) == BURST
+    pacer.update_rate(congestion_window=100 * PACKET, smoothed_rtt=0.1)
+    pacer.set_datagram_bytes(8 * PACKET)
+    assert pacer.packet_time == pytest.approx(0.008)
+    pacer.update_rate(congestion_window=100 * PACKET, smoothed_rtt=0.1)
+    assert pacer.packet_time == pytest.approx(0.008)
+    assert sum(send(pacer, 60.0) for _ in range(20)) == pytest.approx(BUCKET_PACKETS / 8, abs=2)
+    pacer = BurstPacer(max_datagram_size=PACKET)
+    pacer.set_datagram_bytes(16_384)
+    assert send(pacer, 0.0) in (BURST, 3)
+    assert send(pacer, 0.0) == BURST_BYTES // 16_384 == 3
