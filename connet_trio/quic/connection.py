@@ -18,7 +18,7 @@ from connet_trio.quic.ending import path_lost
 from connet_trio.quic.limits import STREAMS_ALLOWED, WINDOWS, Windows
 from connet_trio.quic.liveness import Liveness
 from connet_trio.quic.network_path import Datagram
-from connet_trio.quic.stream import SEND_LOW_BYTES, Stream
+from connet_trio.quic.stream import SEND_AGAIN_BYTES, Stream
 from connet_trio.records.model import AddressPort
 
 logger = logging.getLogger(__name__)
@@ -360,7 +360,7 @@ class Connection:
             self._idle = None
 
     def _wake_senders(self) -> None:
-        for stream in [s for s in self.blocked.values() if self.core.send_backlog(s.id) <= SEND_LOW_BYTES]:
+        for stream in [s for s in self.blocked.values() if self.core.send_room(s.id) >= SEND_AGAIN_BYTES]:
             del self.blocked[stream.id]
             stream.handle_room()
         for stream in [s for s in self.delivering.values() if self.core.is_delivered(s.id)]:

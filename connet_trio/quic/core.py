@@ -31,6 +31,8 @@ from connet_trio.quic.limits import (
     KEY_UPDATE_PACKETS,
     MAX_DATAGRAM_BYTES,
     RESET_TOKEN_BYTES,
+    SEND_FLIGHT_BYTES,
+    SEND_HIGH_BYTES,
     SMALLEST_IDLE_TIMEOUT_SECONDS,
     STREAMS_ALLOWED,
     Windows,
@@ -164,6 +166,8 @@ class Core(SizedConnection):
         self._agreed_idle: float | None = None
         self._consumed = 0
         self._stream_consumed: dict[int, int] = {}
+        self._growth = role.windows.growth()
+        self._now = 0.0
         self._next_key_update = KEY_UPDATE_PACKETS
         self._close_datagrams: list[Datagram] = []
         self._closing_heard, self._repeat_close_at = 0, 1
@@ -311,6 +315,7 @@ class Core(SizedConnection):
 
     def collect(self, now: float) -> list[Datagram]:
         """Datagrams to send now, at most one burst; `has_more` afterwards says whether to call again."""
+        self._now = now
         self.has_more = False
         if self._state in aioquic_connection.END_STATES:
             return self._repeat_close()
@@ -445,12 +450,25 @@ class Core(SizedConnection):
         discarded, self._stream_table.discarded = self._stream_table.discarded, []
         for stream_id in discarded:
             self._stream_consumed.pop(stream_id, None)
+            self._growth.forget(stream_id)
         return discarded
 
     def send_backlog(self, stream_id: int) -> int:
         """Bytes written and not yet acknowledged: what the engine holds in memory."""
         stream = self._streams.get(stream_id)
         return 0 if stream is None else stream.sender._buffer_stop - stream.sender._buffer_start
+
+    def send_room(self, stream_id: int) -> int:
+        """Bytes that may be written before the stream's sender is to wait; negative when too much was.
+
+        What is in flight is held beyond what waits to be, as long as there is no more of the latter than of the former:
+        on a long path at high speed there is more in flight than may wait.
+        """
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return SEND_HIGH_BYTES
+        flying = min(stream.sender.highest_offset - stream.sender._buffer_start, SEND_FLIGHT_BYTES)
+        return max(SEND_HIGH_BYTES, flying + min(flying, SEND_HIGH_BYTES)) - self.send_backlog(stream_id)
 
     def is_delivered(self, stream_id: int) -> bool:
         """Whether the peer has acknowledged all that was sent, the end included."""
@@ -488,9 +506,11 @@ class Core(SizedConnection):
         # a stream's worth, no more: what is owed is missing from the window, and stalled streams hold the rest of it
         due = self._consumed + self.windows.connection - self._local_max_data.value >= self.windows.stream
         if stream is None or stream.receiver.is_finished:
+            self._growth.forget(stream_id)
             return due
-        credit = consumed + self.windows.stream
-        if credit - stream.max_stream_data_local < self.windows.stream // 4:
+        window = self._growth.handle_read(stream_id, consumed, now=self._now, round_trip=self.smoothed_rtt)
+        credit = consumed + window
+        if credit - stream.max_stream_data_local < window // 4:
             return due
         stream.max_stream_data_local = credit
         self._stream_table.credited[stream_id] = stream
@@ -510,6 +530,7 @@ class Core(SizedConnection):
     def raise_windows(self, windows: Windows) -> None:
         """Grant a peer that has proved who it is the credit of a friend, on the streams it has and those to come."""
         self.windows = windows
+        self._growth = windows.growth()
         self._local_max_stream_data_bidi_remote = windows.stream
         self._local_max_stream_data_bidi_local = windows.stream
         for stream_id in self._streams:
