@@ -36,13 +36,13 @@ original leaves unanswered: acknowledgements and probes of a client, the first t
 
 
 GROWN_STREAM = 6
-"""How many times its first window a stream may have. All streams together have 5 of those to grow by, so that ten that
-stall, and what has grown before it stalled, still fit into the connection's 16."""
+"""How many times its first window a stream may have. All streams together have 5 of those to grow by: of the 16 of the
+connection, eight streams that never were read and one that had grown leave two to the others."""
 
 
 @attrs.frozen(kw_only=True)
 class Windows:
-    """Flow control credit in bytes. The connection's is what bounds memory; sixteen stalled streams fit into it."""
+    """Flow control credit in bytes. The connection's is what bounds memory; sixteen streams that stall fit into it."""
 
     stream: int = 1 << 20
     """At first; `engine.WindowGrowth` says when more."""
