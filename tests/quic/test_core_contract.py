@@ -890,8 +890,10 @@ def test_a_timeout_asks_for_a_probe_by_one_flag_that_the_next_packet_clears() ->
 
 
 def test_our_own_transport_parameters_limit_no_size_of_datagrams() -> None:
-    ours = Core(dialing=dialing(), reset_key=None, wall_now=WALL_NOW)._serialize_transport_parameters()
-    assert pull_quic_transport_parameters(Buffer(data=ours)).max_udp_payload_size is None
+    ours = Core(dialing=dialing(), reset_key=None, wall_now=WALL_NOW)
+    ours.connect(FAR, now=0)
+    announced = ours._serialize_transport_parameters()
+    assert pull_quic_transport_parameters(Buffer(data=announced)).max_udp_payload_size is None
 
 
 def test_the_limit_of_the_peer_is_among_its_transport_parameters() -> None:
