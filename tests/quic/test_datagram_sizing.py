@@ -146,6 +146,18 @@ async def test_a_jumbo_path_that_becomes_an_ethernet_holds_a_transfer_up_for_a_m
         assert dialled.datagram_size == 1472
 
 
+async def test_what_a_timeout_sends_is_as_small_as_any_path_takes(pair: Pair) -> None:
+    dialled, accepted = await pair.connect()
+    assert await search(dialled, accepted) == 1472
+    ours, _ = await open_streams(dialled, accepted)
+    dialled.core.send_stream_data(ours.id, bytes(5000))
+    dialled.core.probe()
+    after_timeout = dialled.core.collect(trio.current_time())
+    assert max(len(data) for data, _ in after_timeout) == 1200
+    dialled.core.send_stream_data(ours.id, bytes(5000))
+    assert max(len(data) for data, _ in dialled.core.collect(trio.current_time())) == 1472
+
+
 async def test_requests_get_through_a_path_that_has_shrunk() -> None:
     async with open_pair(link=link(1500)) as pair:
         dialled, accepted = await pair.connect()
@@ -209,6 +221,15 @@ async def test_lost_probes_are_no_sign_of_congestion() -> None:
         assert (congestion.bytes_in_flight, pair.network.fates[Fate.LOST]) == (0, 0)
 
 
+async def test_a_window_of_less_than_two_datagrams_would_hold_each_back() -> None:
+    core = Core(dialing=dialing(), reset_key=None, wall_now=wall_clock())
+    assert core._loss.congestion_window == 12_000
+    core._mtu_recovery.set_datagram_bytes(1472)
+    assert core._loss.congestion_window == 12_000
+    core._mtu_recovery.set_datagram_bytes(16_384)
+    assert core._loss.congestion_window == 2 * 16_384
+
+
 async def test_the_handshake_keeps_to_what_every_path_carries(pair: Pair) -> None:
     dialled, accepted = await pair.connect()
     assert await search(dialled, accepted) == 1472
@@ -243,6 +264,10 @@ async def test_a_listener_that_follows_its_dialer_to_another_path_starts_from_th
             await transfer(theirs, ours, 10_000)
             assert max(map(len, pair.far.sent)) == 1200
             assert await search(accepted, dialled) == 1263
+            _, old = accepted.core._network_paths
+            old.remote_challenges.append(bytes(8))
+            (answer,) = [data for data, path in accepted.core.collect(trio.current_time()) if path == old.addr]
+            assert len(answer) == 1200
 
 
 async def test_nothing_larger_than_the_peer_takes_is_ever_sent(monkeypatch: pytest.MonkeyPatch) -> None:
