@@ -92,6 +92,10 @@ async def test_a_long_path_is_filled_once_the_window_of_its_stream_has_grown() -
         assert theirs.connection.core._growth.window_of(theirs.id) == 6 * WINDOWS.stream
         seconds = await transfer(ours, theirs, 20 * MIB)
         assert 20 * MIB / seconds > 0.85 * 25e6
+        for stream in (ours, theirs):
+            stream.close()
+        await trio.sleep(5)
+        assert theirs.connection.core._growth.spare == 5 * WINDOWS.stream
 
 
 def window_of(stream: Stream) -> int:
@@ -257,3 +261,4 @@ async def test_a_thousand_streams_that_grow_and_shrink_leave_the_window_as_it_wa
     assert core._consumed == core._local_max_data.used
     assert len(core._streams) == len(dialled.core._streams) == 0
     assert core._stream_consumed == {}
+    assert core._growth._streams == {}
