@@ -503,8 +503,8 @@ class Core(SizedConnection):
             consumed = self._stream_consumed[stream_id] = self._stream_consumed.get(stream_id, 0) + count
         if not self.windows.renewed:
             return False
-        # a stream's worth, no more: what is owed is missing from the window, and stalled streams hold the rest of it
-        due = self._consumed + self.windows.connection - self._local_max_data.value >= self.windows.stream
+        # half a stream's worth, no more: what is owed is missing from the window, whose rest stalled streams may hold
+        due = self._consumed + self.windows.connection - self._local_max_data.value >= self.windows.stream // 2
         if stream is None or stream.receiver.is_finished:
             self._growth.forget(stream_id)
             return due
@@ -566,7 +566,7 @@ class Core(SizedConnection):
         """Raise the connection's credit if that is worth a packet; whether there is a limit to tell the peer."""
         limit, streams = self._local_max_data, self._local_max_streams_bidi
         credit = self._consumed + self.windows.connection
-        if self.windows.renewed and credit - limit.value >= self.windows.stream:
+        if self.windows.renewed and credit - limit.value >= self.windows.stream // 2:
             limit.value = credit
         # of streams, aioquic tells once the peer has fewer left than it would get
         untold = streams.value - streams.sent

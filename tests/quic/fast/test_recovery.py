@@ -12,6 +12,7 @@ from aioquic.quic.stream import QuicStreamSender
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connet_trio.engine import PathMtu
 from connet_trio.quic.fast.recovery import FastRecovery
 from connet_trio.quic.fast.sent_log import SentLog, SentRun
 from connet_trio.quic.pacing import BurstPacer
@@ -44,6 +45,7 @@ def make_side(*, fast: bool, congestion: str = "cubic") -> Side:
     recovery.spaces = [space]
     if fast:
         recovery.__class__ = FastRecovery
+        recovery.path_mtu = PathMtu()  # type: ignore[attr-defined]
         space.sent_packets = SentLog()  # type: ignore[assignment]
     sender = QuicStreamSender(stream_id=0, writable=True)
     sender.write(bytes(4000 * PAYLOAD))
