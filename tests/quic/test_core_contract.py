@@ -21,7 +21,6 @@ from aioquic.buffer import Buffer  # type: ignore[attr-defined]
 from aioquic.quic import connection as connection_module
 from aioquic.quic import events, recovery
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.congestion.base import QuicCongestionControl
 from aioquic.quic.congestion.cubic import CubicCongestionControl
 from aioquic.quic.connection import Limit, QuicConnection, QuicConnectionId, QuicConnectionState
 from aioquic.quic.crypto import CryptoPair

@@ -205,3 +205,14 @@ def test_a_log_finds_and_forgets_single_packets_inside_runs() -> None:
     assert log.pop(10).delivery_handlers[0][1] == (0, PAYLOAD, False)
     log.clear()
     assert list(log.values()) == []
+
+
+def test_a_packet_is_found_by_its_number_inside_of_a_run_too() -> None:
+    side, log = make_side(fast=True), SentLog()
+    log.add_run(run_of(side, 10, 5, 1.0))
+    alone = run_of(side, 20, 1, 2.0).packet(20)
+    log[20] = alone
+    found = [log.get(number) for number in (9, 10, 14, 15, 19, 20, 21)]
+    assert [packet and packet.packet_number for packet in found] == [None, 10, 14, None, None, 20, None]
+    assert found[5] is alone
+    assert SentLog().get(0) is None
