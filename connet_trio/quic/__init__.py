@@ -14,8 +14,9 @@ from connet_trio.quic.authentication import (
 from connet_trio.quic.connection import Connection
 from connet_trio.quic.dial_failures import NoAnswer
 from connet_trio.quic.dialing import dial_first, dial_race
+from connet_trio.quic.engine_choice import DEFAULT_QUIC_ENGINE, QuicEngine
 from connet_trio.quic.handshake import Answer, ClientTrust, Dialing, Listening, any_client
-from connet_trio.quic.limits import UNAUTHENTICATED_WINDOWS, WINDOWS, Windows
+from connet_trio.quic.limits import LARGEST_DATAGRAM_BYTES, PACKET_SIZES, UNAUTHENTICATED_WINDOWS, WINDOWS, Windows
 from connet_trio.quic.network_path import Datagram, DatagramSocket, NetworkPath
 from connet_trio.quic.open_socket import open_udp_socket
 from connet_trio.quic.record_stream import RecordStream
@@ -28,6 +29,9 @@ from connet_trio.quic.transport import Transport, open_transport
 __all__ = [
     "CLIENT_TO_CONTROL",
     "CLIENT_TO_RELAY",
+    "DEFAULT_QUIC_ENGINE",
+    "LARGEST_DATAGRAM_BYTES",
+    "PACKET_SIZES",
     "RELAY_TO_CONTROL",
     "UNAUTHENTICATED_WINDOWS",
     "WINDOWS",
@@ -42,6 +46,7 @@ __all__ = [
     "Listening",
     "NetworkPath",
     "NoAnswer",
+    "QuicEngine",
     "RecordStream",
     "RefusalLog",
     "Stream",

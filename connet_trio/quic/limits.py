@@ -15,7 +15,9 @@ KEEPALIVE_SECONDS = 10.0
 MAX_DATAGRAM_BYTES = BASE_BYTES
 """What every path carries, and the size of handshakes; larger once path MTU discovery has found it to pass."""
 LARGEST_DATAGRAM_BYTES = LARGEST_BYTES
-"""Up to which it looks."""
+"""Up to which it looks, unless told otherwise."""
+PACKET_SIZES = range(MAX_DATAGRAM_BYTES, LARGEST_DATAGRAM_BYTES + 1)
+"""What it may be told: bytes of UDP payload. The smallest of them leaves every path as it is."""
 CONNECTION_ID_BYTES = 8
 STREAMS_ALLOWED = 100
 """Bidirectional streams a peer may have open; one more for each that fully completes."""

@@ -21,6 +21,7 @@ from connet_trio.quic.connection import Connection
 from connet_trio.quic.core import Core, reset_token
 from connet_trio.quic.dial_failures import NoAnswer
 from connet_trio.quic.ending import UNHEARD_REASON
+from connet_trio.quic.engine_choice import DEFAULT_QUIC_ENGINE, QuicEngine
 from connet_trio.quic.fast import FastCore
 from connet_trio.quic.handshake import Dialing, Listening
 from connet_trio.quic.limits import (
@@ -58,7 +59,8 @@ async def open_transport(
     reset_key: bytes | None = None,
     listening: Listening | None = None,
     entropy: Callable[[int], bytes] = secrets.token_bytes,
-    fast: bool = True,
+    quic_engine: QuicEngine = DEFAULT_QUIC_ENGINE,
+    max_packet_size: int = LARGEST_DATAGRAM_BYTES,
 ) -> AsyncIterator["Transport"]:
     """Drive QUIC over `socket`, which the transport owns from here on, for the length of a block.
 
@@ -68,7 +70,8 @@ async def open_transport(
       wall_clock: Unix seconds, for the dates of certificates.
       reset_key: 32 bytes that outlive the process, so that peers notice a restart at once; None does without.
       listening: how to answer those who dial; None ignores them.
-      fast: drive connections by the fast engine; False leaves everything to aioquic.
+      quic_engine: what drives the connections.
+      max_packet_size: bytes of UDP payload, one of `PACKET_SIZES`: up to there, the MTU of each path is searched for.
     """
     transport = Transport(
         socket,
@@ -76,7 +79,8 @@ async def open_transport(
         reset_key=reset_key,
         listening=listening,
         entropy=entropy,
-        engine=FastCore if fast else Core,
+        engine=FastCore if quic_engine is QuicEngine.FAST else Core,
+        max_packet_size=max_packet_size,
     )
     try:
         with single_error():
@@ -101,6 +105,7 @@ class Transport:
         listening: Listening | None,
         entropy: Callable[[int], bytes],
         engine: type[Core],
+        max_packet_size: int,
     ) -> None:
         self._socket = socket
         self._wall_clock = wall_clock
@@ -113,7 +118,7 @@ class Transport:
         self._nap: trio.CancelScope | None = None
         self._handshakes: dict[Connection, float] = {}
         self._unproved: dict[Connection, None] = {}  # those of them whose address may be forged
-        self._largest_datagram = LARGEST_DATAGRAM_BYTES if socket.forbids_fragments else MAX_DATAGRAM_BYTES
+        self._largest_datagram = max_packet_size if socket.forbids_fragments else MAX_DATAGRAM_BYTES
         self._accepted, self._to_accept = trio.open_memory_channel[Connection](ACCEPT_QUEUE)
         self._resets_left, self._resets_since = RESETS_PER_SECOND, 0.0
         self.listening = listening
