@@ -1,4 +1,5 @@
-"""Every key of the configuration: protocol sections 12.1 to 12.4; `drain-timeout` and `congestion-control` are ours.
+"""Every key of the configuration: protocol sections 12.1 to 12.4, and those that are ours: `drain-timeout`,
+`congestion-control`, `quic-engine` and `max-packet-size`.
 
 Defaults are those of each service's settings. What older releases called otherwise is in `old_names`.
 """
@@ -25,7 +26,9 @@ from connet_trio.config.values import (
     network,
     not_supported,
     one_of,
+    packet_size,
     path,
+    quic_engine,
     relay_encryption,
     reset_key,
     role,
@@ -35,7 +38,7 @@ from connet_trio.config.values import (
 )
 from connet_trio.control.settings import CLIENTS_PORT
 from connet_trio.engine.admission import IPNetwork
-from connet_trio.quic import CongestionControl
+from connet_trio.quic import CongestionControl, QuicEngine
 from connet_trio.records.model import HostPort, Role, Route
 
 
@@ -90,6 +93,8 @@ class ClientTable(Table):
     relay_encryptions: Setting[tuple[str, ...]] | None = keys(relay_encryption)
     drain_timeout: Setting[float] | None = key(duration, zero_counts=True)
     congestion_control: Setting[CongestionControl] | None = key(congestion_control)
+    quic_engine: Setting[QuicEngine] | None = key(quic_engine)
+    max_packet_size: Setting[int] | None = key(packet_size)
     destinations: Mapping[str, DestinationTable] = named(DestinationTable)
     sources: Mapping[str, SourceTable] = named(SourceTable)
 
@@ -135,6 +140,8 @@ class ServiceTable(Table):
     store_dir: Setting[Path] | None = key(path)
     drain_timeout: Setting[float] | None = key(duration, zero_counts=True)
     congestion_control: Setting[CongestionControl] | None = key(congestion_control)
+    quic_engine: Setting[QuicEngine] | None = key(quic_engine)
+    max_packet_size: Setting[int] | None = key(packet_size)
 
 
 @attrs.frozen(kw_only=True)

@@ -15,8 +15,9 @@ from connet_trio.quic.congestion import DEFAULT_CONGESTION_CONTROL, CongestionCo
 from connet_trio.quic.connection import Connection
 from connet_trio.quic.dial_failures import NoAnswer
 from connet_trio.quic.dialing import dial_first, dial_race
+from connet_trio.quic.engine_choice import DEFAULT_QUIC_ENGINE, QuicEngine
 from connet_trio.quic.handshake import Answer, ClientTrust, Dialing, Listening, any_client
-from connet_trio.quic.limits import UNAUTHENTICATED_WINDOWS, WINDOWS, Windows
+from connet_trio.quic.limits import LARGEST_DATAGRAM_BYTES, PACKET_SIZES, UNAUTHENTICATED_WINDOWS, WINDOWS, Windows
 from connet_trio.quic.network_path import Datagram, DatagramSocket, NetworkPath
 from connet_trio.quic.open_socket import open_udp_socket
 from connet_trio.quic.record_stream import RecordStream
@@ -30,6 +31,9 @@ __all__ = [
     "CLIENT_TO_CONTROL",
     "CLIENT_TO_RELAY",
     "DEFAULT_CONGESTION_CONTROL",
+    "DEFAULT_QUIC_ENGINE",
+    "LARGEST_DATAGRAM_BYTES",
+    "PACKET_SIZES",
     "RELAY_TO_CONTROL",
     "UNAUTHENTICATED_WINDOWS",
     "WINDOWS",
@@ -46,6 +50,7 @@ __all__ = [
     "Listening",
     "NetworkPath",
     "NoAnswer",
+    "QuicEngine",
     "RecordStream",
     "RefusalLog",
     "Stream",

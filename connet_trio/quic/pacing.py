@@ -81,10 +81,10 @@ class BurstPacer(QuicPacketPacer):
             return self._left
         return min(self._left, -int(-self._credit // self._datagram_bytes))
 
-    def update_after_run(self, now: float, packets: int) -> None:
-        """Count a run of full packets that has left, as `update_after_send` and `charge` do one by one."""
+    def update_after_run(self, packets: int, size: int) -> None:
+        """Count a run of packets that has left, of `size` bytes in all, as the two below do one by one."""
         self._left -= packets
-        self.charge(packets * self._datagram_bytes)
+        self.charge(size)
 
     def update_after_send(self, now: float) -> None:
         """Count a packet that is being built; what it weighs is known when it leaves."""

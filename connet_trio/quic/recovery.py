@@ -7,7 +7,7 @@ the same methods; what it keeps for a burst has `packet_number`, `sent_time`, `s
 
 from collections.abc import Callable
 from math import inf
-from typing import Any
+from typing import Any, Self
 
 from aioquic.quic.packet_builder import QuicSentPacket
 from aioquic.quic.rangeset import RangeSet
@@ -38,7 +38,7 @@ class Recovery(QuicPacketRecovery):
     @classmethod
     def adopt(
         cls, made: QuicPacketRecovery, *, control: CongestionControl, datagram_bytes: int, luck: Callable[[], float]
-    ) -> "Recovery":
+    ) -> Self:
         """Turn aioquic's, that has seen no packet, into one of ours."""
         made.__class__ = cls
         assert isinstance(made, cls)

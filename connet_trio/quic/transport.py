@@ -22,12 +22,15 @@ from connet_trio.quic.connection import Connection
 from connet_trio.quic.core import Core, reset_token
 from connet_trio.quic.dial_failures import NoAnswer
 from connet_trio.quic.ending import UNHEARD_REASON
+from connet_trio.quic.engine_choice import DEFAULT_QUIC_ENGINE, QuicEngine
 from connet_trio.quic.fast import FastCore
 from connet_trio.quic.handshake import Dialing, Listening
 from connet_trio.quic.limits import (
     ACCEPT_QUEUE,
     CONNECTION_ID_BYTES,
     HANDSHAKE_IDLE_SECONDS,
+    LARGEST_DATAGRAM_BYTES,
+    MAX_DATAGRAM_BYTES,
     RESET_BYTES,
     RESET_TOKEN_BYTES,
 )
@@ -57,8 +60,9 @@ async def open_transport(
     reset_key: bytes | None = None,
     listening: Listening | None = None,
     entropy: Callable[[int], bytes] = secrets.token_bytes,
-    fast: bool = True,
     congestion_control: CongestionControl = DEFAULT_CONGESTION_CONTROL,
+    quic_engine: QuicEngine = DEFAULT_QUIC_ENGINE,
+    max_packet_size: int = LARGEST_DATAGRAM_BYTES,
 ) -> AsyncIterator["Transport"]:
     """Drive QUIC over `socket`, which the transport owns from here on, for the length of a block.
 
@@ -68,8 +72,9 @@ async def open_transport(
       wall_clock: Unix seconds, for the dates of certificates.
       reset_key: 32 bytes that outlive the process, so that peers notice a restart at once; None does without.
       listening: how to answer those who dial; None ignores them.
-      fast: drive connections by the fast engine; False leaves everything to aioquic.
       congestion_control: of what this side sends.
+      quic_engine: what drives the connections.
+      max_packet_size: bytes of UDP payload, one of `PACKET_SIZES`: up to there, the MTU of each path is searched for.
     """
     transport = Transport(
         socket,
@@ -77,8 +82,9 @@ async def open_transport(
         reset_key=reset_key,
         listening=listening,
         entropy=entropy,
-        engine=FastCore if fast else Core,
         congestion_control=congestion_control,
+        engine=FastCore if quic_engine is QuicEngine.FAST else Core,
+        max_packet_size=max_packet_size,
     )
     try:
         with single_error():
@@ -104,6 +110,7 @@ class Transport:
         entropy: Callable[[int], bytes],
         engine: type[Core],
         congestion_control: CongestionControl,
+        max_packet_size: int,
     ) -> None:
         self._socket = socket
         self._wall_clock = wall_clock
@@ -117,6 +124,7 @@ class Transport:
         self._nap: trio.CancelScope | None = None
         self._handshakes: dict[Connection, float] = {}
         self._unproved: dict[Connection, None] = {}  # those of them whose address may be forged
+        self._largest_datagram = max_packet_size if socket.forbids_fragments else MAX_DATAGRAM_BYTES
         self._accepted, self._to_accept = trio.open_memory_channel[Connection](ACCEPT_QUEUE)
         self._resets_left, self._resets_since = RESETS_PER_SECOND, 0.0
         self.listening = listening
@@ -150,6 +158,7 @@ class Transport:
             wall_now=self._wall_clock(),
             congestion_control=self._congestion_control,
             luck=self._luck,
+            largest_datagram=self._largest_datagram,
         )
         path = self._socket.path_to(remote, zone=zone)
         connection = Connection(core, self, remote_address=path.remote_address, now=trio.current_time())
@@ -304,6 +313,7 @@ class Transport:
             refused=refused or self._accepted.statistics().current_buffer_used >= ACCEPT_QUEUE,
             congestion_control=self._congestion_control,
             luck=self._luck,
+            largest_datagram=self._largest_datagram,
         )
         connection = Connection(core, self, remote_address=remote, now=now)
         self.route(core.host_cid, connection)

@@ -25,6 +25,7 @@ from connet_trio.quic import (
     Connection,
     Dialing,
     Listening,
+    QuicEngine,
     Stream,
     Windows,
     open_transport,
@@ -75,6 +76,7 @@ class Run:
     lag: float = 0.0
     """Seconds by which each flow begins after the one before; figures count from the last."""
     seed: int = 1
+    engine: QuicEngine = QuicEngine.FAST
 
 
 @attrs.frozen(kw_only=True)
@@ -97,8 +99,8 @@ class Outcome:
 class Flow:
     """One connection, with bulk data on it."""
 
-    def __init__(self, control: CongestionControl, number: int, seed: int) -> None:
-        self._control = control
+    def __init__(self, control: CongestionControl, engine: QuicEngine, number: int, seed: int) -> None:
+        self._control, self._engine = control, engine
         self._number = number
         self._entropy = random.Random(f"{seed} flow {number}").randbytes
         self.received = 0
@@ -111,7 +113,12 @@ class Flow:
         """Send until cancelled; started once the handshake is done."""
         sender, receiver = _identities()
         async with AsyncExitStack() as stack:
-            open_end = partial(open_transport, wall_clock=lambda: WALL_NOW, congestion_control=self._control)
+            open_end = partial(
+                open_transport,
+                wall_clock=lambda: WALL_NOW,
+                congestion_control=self._control,
+                quic_engine=self._engine,
+            )
             there = await stack.enter_async_context(
                 open_end(network.socket(f"{RECEIVER}:{4000 + self._number}"), listening=_listening(sender, receiver))
             )
@@ -142,7 +149,7 @@ def simulate(run: Run) -> Outcome:
 
 
 async def _simulate(run: Run) -> Outcome:
-    flows = [Flow(control, number, run.seed) for number, control in enumerate(run.flows)]
+    flows = [Flow(control, run.engine, number, run.seed) for number, control in enumerate(run.flows)]
     async with open_network(run.seed, link=run.wan.link) as network, trio.open_nursery() as nursery:
         for flow in flows:
             if flow is not flows[0]:
@@ -208,12 +215,19 @@ def _runs(options: argparse.Namespace) -> Iterator[Run]:
     for control in options.control:
         for wan in paths:
             for seed in options.seeds:
-                yield Run(wan=wan, flows=(control,), seconds=options.seconds, seed=seed)
+                yield Run(wan=wan, flows=(control,), seconds=options.seconds, seed=seed, engine=options.engine)
     if options.beside_seconds:
         for control in options.control:
             if control is not CongestionControl.CUBIC:
                 flows = (control, CongestionControl.CUBIC)
-                yield Run(wan=path, flows=flows, seconds=options.beside_seconds, lag=1.0, seed=options.seeds[0])
+                yield Run(
+                    wan=path,
+                    flows=flows,
+                    seconds=options.beside_seconds,
+                    lag=1.0,
+                    seed=options.seeds[0],
+                    engine=options.engine,
+                )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -224,6 +238,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     names = ", ".join(control.value for control in CongestionControl)
     add("--control", type=listed(CongestionControl), default=list(CongestionControl), help=f"any of {names}")
+    add("--engine", type=QuicEngine, default=QuicEngine.FAST, help="fast or stock (default fast)")
     add("--rate", type=float, default=100.0, help="Mbit/s of the bottleneck (default 100)")
     add("--rtt", type=float, default=40.0, help="ms there and back, without a queue (default 40)")
     add("--queue", type=int, default=256, help="KiB that wait before the bottleneck (default 256)")

@@ -1,4 +1,4 @@
-"""What `quic/core.py`, the modules around congestion and `quic/fast` rely on in aioquic beyond its public names.
+"""What `quic/core.py`, its parts and `quic/fast` rely on in aioquic beyond its public names.
 
 A release of aioquic that moves one of them fails here, with a sentence that says what moved, before a connection fails
 in a way nobody can explain. No other module may touch such a name.
@@ -25,7 +25,15 @@ from aioquic.quic.congestion.base import QuicCongestionControl, create_congestio
 from aioquic.quic.congestion.cubic import CubicCongestionControl
 from aioquic.quic.connection import Limit, QuicConnection, QuicConnectionId, QuicConnectionState
 from aioquic.quic.crypto import CryptoPair
-from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicPacketType, QuicProtocolVersion
+from aioquic.quic.packet import (
+    QuicErrorCode,
+    QuicFrameType,
+    QuicPacketType,
+    QuicProtocolVersion,
+    QuicTransportParameters,
+    pull_quic_transport_parameters,
+    push_quic_transport_parameters,
+)
 from aioquic.quic.packet_builder import (
     PACKET_NUMBER_SEND_SIZE,
     QuicDeliveryState,
@@ -41,15 +49,19 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 import connet_trio
 from connet_trio.quic import core
 from connet_trio.quic.core import Core
+from connet_trio.quic.datagram_sizing import SizedConnection
 from connet_trio.quic.engine_controllers import REDUCED_FIELDS
 from connet_trio.quic.fast import FastCore
-from connet_trio.quic.limits import STREAMS_ALLOWED
+from connet_trio.quic.limits import LARGEST_DATAGRAM_BYTES, STREAMS_ALLOWED
 from connet_trio.quic.recovery import Recovery
 from tests.quic.conftest import ALPN, LISTENER, RESET_KEY, WALL_NOW, dialing, listening
 
 PACKAGE = Path(connet_trio.__file__).parent
 SEAM = {
-    *(PACKAGE / "quic" / f"{name}.py" for name in ("core", "engine_controllers", "pacing", "recovery")),
+    *(
+        PACKAGE / "quic" / f"{name}.py"
+        for name in ("core", "datagram_sizing", "engine_controllers", "pacing", "recovery")
+    ),
     *(PACKAGE / "quic" / "fast").glob("*.py"),
 }
 NEAR, FAR = ("192.0.2.2", 5000), ("192.0.2.1", 4000)
@@ -92,6 +104,7 @@ CONNECTION = {
     "_on_max_stream_data_delivery": Callable,
     "_pacing_at": type(None),
     "_packet_number": int,
+    "_parse_transport_parameters": Callable,
     "_peer_cid": QuicConnectionId,
     "_peer_cid_available": list,
     "_ping_pending": list,
@@ -106,6 +119,7 @@ CONNECTION = {
     "_replenish_connection_ids": Callable,
     "_retire_connection_ids": list,
     "_send_probe": Callable,
+    "_send_probing_frames": Callable,
     "_spaces": dict,
     "_spin_bit": bool,
     "_spin_highest_pn": int,
@@ -113,6 +127,7 @@ CONNECTION = {
     "_streams": dict,
     "_streams_blocked_pending": bool,
     "_streams_queue": list,
+    "_version": type(None),
     "_write_connection_limits": Callable,
     "_write_ping_frame": Callable,
     "_write_stream_limits": Callable,
@@ -176,7 +191,9 @@ PARAMETERS: dict[tuple[type, str], list[str]] = {
     (QuicConnection, "_idle_timeout"): [],
     (QuicConnection, "_initialize"): ["peer_cid"],
     (QuicConnection, "_on_max_stream_data_delivery"): ["delivery", "stream"],
+    (QuicConnection, "_parse_transport_parameters"): ["data", "from_session_ticket"],
     (QuicConnection, "_replenish_connection_ids"): [],
+    (QuicConnection, "_send_probing_frames"): ["network_path", "now"],
     (QuicConnection, "_write_connection_limits"): ["builder", "space"],
     (QuicConnection, "_write_ping_frame"): ["builder", "uids", "comment"],
     (QuicConnection, "_write_stream_limits"): ["builder", "space", "stream"],
@@ -229,6 +246,12 @@ def stock_client() -> QuicConnection:
     configuration = QuicConfiguration(
         is_client=True, alpn_protocols=[ALPN], server_name=LISTENER.name, verify_mode=ssl.CERT_NONE
     )
+    return QuicConnection(configuration=configuration)
+
+
+def cubic_client() -> QuicConnection:
+    configuration = stock_client().configuration
+    configuration.congestion_control_algorithm = "cubic"
     return QuicConnection(configuration=configuration)
 
 
@@ -347,7 +370,7 @@ def names_of_aioquic() -> frozenset[str]:
         (lambda: tls.Context(is_client=False, alpn_protocols=[ALPN]), CONTEXT),
         (lambda: QuicStream(stream_id=0).sender, SENDER),
         (lambda: QuicStream(stream_id=0).receiver, RECEIVER),
-        (lambda: stock_client()._loss, RECOVERY),
+        (lambda: cubic_client()._loss, RECOVERY),
         (lambda: stock_pair()[0]._cryptos[tls.Epoch.ONE_RTT], CRYPTO),
         (lambda: initial_keys().send.aead, SEAL),
         (lambda: initial_keys().send.hp, PROTECTION),
@@ -399,8 +422,9 @@ def test_every_private_name_that_the_seam_uses_is_pinned_here_or_ours() -> None:
 
 
 def test_no_name_of_ours_is_one_that_aioquic_uses_for_itself() -> None:
-    sources = (PACKAGE / "quic" / "core.py", PACKAGE / "quic" / "fast" / "core.py")
-    ours = {*vars(Core), *vars(FastCore)}.union(*(private_names(source_of(path)) for path in sources)) - PINNED
+    sources = [PACKAGE / "quic" / name for name in ("core.py", "datagram_sizing.py", "fast/core.py")]
+    classes = {*vars(Core), *vars(SizedConnection), *vars(FastCore)}
+    ours = classes.union(*(private_names(source_of(path)) for path in sources)) - PINNED
     theirs = {*dir(stock_client()), *dir(tls.Context(is_client=True))}
     expected = {
         "close",
@@ -802,6 +826,111 @@ def test_of_its_loggers_aioquic_uses_what_our_silent_one_has() -> None:
     }
     missing = {name for name in used if not hasattr(core.SilentLogger, name)}
     assert not missing, moved(f"it logs through {missing}, which SilentLogger has not")
+
+
+# --- the size of datagrams
+
+
+def test_datagrams_are_as_large_as_one_field_says_from_one_call_to_the_next() -> None:
+    client, listener = stock_pair()
+    exchange(client, listener, 1)
+    for now, size in ((2, 1200), (3, 1300), (4, 1200)):
+        client.send_stream_data(0, bytes(3000))
+        client._max_datagram_size = size
+        ((data, _), *_) = client.datagrams_to_send(now)
+        assert len(data) == size, moved("the size of datagrams is kept elsewhere too")
+
+
+def test_a_packet_of_16384_bytes_is_the_largest_whose_data_has_its_length_in_two_bytes() -> None:
+    client, listener = stock_pair()
+    client._loss._cc.congestion_window = 1_000_000
+    client._max_datagram_size = LARGEST_DATAGRAM_BYTES
+    data = bytes(range(256)) * 400
+    client.send_stream_data(0, data)
+    exchange(client, listener, 1)
+    received = [event.data for event in events_of(listener) if isinstance(event, events.StreamDataReceived)]
+    assert b"".join(received) == data, moved("large packets carry other data than they were given")
+
+
+def test_the_size_of_datagrams_has_two_copies_in_the_congestion_control_and_one_in_the_pacer() -> None:
+    loss = cubic_client()._loss
+    assert loss._cc._max_datagram_size == loss._cc.additive_increase_factor == 1200  # type: ignore[attr-defined]
+    assert loss._pacer._max_datagram_size == 1200
+    assert not hasattr(loss, "_max_datagram_size"), moved("loss recovery has a size of its own now")
+
+
+def test_a_packet_that_is_not_in_flight_is_watched_and_costs_no_window() -> None:
+    client, _ = stock_pair()
+    space, loss = client._spaces[tls.Epoch.ONE_RTT], client._loss
+    window, flying = loss.congestion_window, loss.bytes_in_flight
+    fates: list[QuicDeliveryState] = []
+    packet = QuicSentPacket(
+        epoch=tls.Epoch.ONE_RTT,
+        in_flight=False,
+        is_ack_eliciting=True,
+        is_crypto_packet=False,
+        packet_number=999,
+        packet_type=QuicPacketType.ONE_RTT,
+        sent_time=5.0,
+        sent_bytes=1400,
+        delivery_handlers=[(fates.append, ())],
+    )
+    loss.on_packet_sent(packet=packet, space=space)
+    assert loss.bytes_in_flight == flying, moved("a packet that is not in flight is counted")
+    loss._time_of_last_sent_ack_eliciting_packet = 5.0
+    timeout = loss.get_loss_detection_time(amplification_limited=False)
+    assert timeout == pytest.approx(5.0 + loss.get_probe_timeout()), moved("no timeout is armed for it")
+    loss._on_packets_lost(now=6.0, packets=[packet], space=space)
+    assert fates == [QuicDeliveryState.LOST]
+    assert (loss.congestion_window, loss.bytes_in_flight) == (window, flying), moved("its loss costs window")
+
+
+def test_losses_that_are_no_congestion_event_cost_no_window() -> None:
+    client, _ = stock_pair()
+    client.send_stream_data(0, bytes(8000))
+    client.datagrams_to_send(1)
+    space, window = client._spaces[tls.Epoch.ONE_RTT], client._loss.congestion_window
+    lost = list(space.sent_packets.values())
+    assert len(lost) > 1
+    client._loss._on_packets_lost(congestion_event=False, now=2, packets=lost, space=space)
+    assert (client._loss.congestion_window, client._loss.bytes_in_flight) == (window, 0)
+    assert client.datagrams_to_send(3), moved("what was lost is not sent again")
+
+
+def test_a_timeout_asks_for_a_probe_by_one_flag_that_the_next_packet_clears() -> None:
+    client, listener = stock_pair()
+    exchange(client, listener, 1)
+    client.send_stream_data(0, b"?")
+    client.datagrams_to_send(2)
+    client.get_timer()
+    client.handle_timer(9)
+    assert client._probe_pending, moved("a timeout asks for a probe in another way")
+    client.datagrams_to_send(9)
+    assert not client._probe_pending
+
+
+def test_our_own_transport_parameters_limit_no_size_of_datagrams() -> None:
+    ours = Core(dialing=dialing(), reset_key=None, wall_now=WALL_NOW)
+    ours.connect(FAR, now=0)
+    announced = ours._serialize_transport_parameters()
+    assert pull_quic_transport_parameters(Buffer(data=announced)).max_udp_payload_size is None
+
+
+def test_the_limit_of_the_peer_is_among_its_transport_parameters() -> None:
+    buffer = Buffer(capacity=64)
+    push_quic_transport_parameters(buffer, QuicTransportParameters(max_udp_payload_size=1452))
+    assert pull_quic_transport_parameters(Buffer(data=buffer.data)).max_udp_payload_size == 1452
+    assert pull_quic_transport_parameters(Buffer(data=b"")).max_udp_payload_size is None
+
+
+def test_a_path_counts_what_it_sent_and_knows_whether_it_is_validated() -> None:
+    client, _ = stock_pair()
+    path = client._network_paths[0]
+    before = path.bytes_sent
+    client.send_ping(1)
+    ((data, _),) = client.datagrams_to_send(1)
+    assert path.bytes_sent - before == len(data)
+    assert path.is_validated
 
 
 # --- connection IDs, frames

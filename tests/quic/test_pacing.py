@@ -160,13 +160,13 @@ def test_an_engine_that_sends_runs_is_told_how_many_packets_may_leave() -> None:
     rates = Rates(0.0, 20 * PACKET)
     pacer = BurstPacer(max_datagram_size=PACKET, rates=rates)
     assert pacer.sendable_packets(1.0) == BURST
-    pacer.update_after_run(1.0, 50)
+    pacer.update_after_run(50, 50 * PACKET)
     assert pacer.sendable_packets(1.0) == BURST - 50
-    pacer.update_after_run(1.0, BURST - 50)
+    pacer.update_after_run(BURST - 50, (BURST - 50) * PACKET)
     assert pacer.next_send_time(1.0) == 1.0
     rates.pacing_rate = 20_000.0 * PACKET
     assert pacer.sendable_packets(1.0) == 20
-    pacer.update_after_run(1.0, 20)
+    pacer.update_after_run(20, 20 * PACKET)
     assert pacer.sendable_packets(1.0) == 0
     at = pacer.next_send_time(1.0)
     assert at is not None

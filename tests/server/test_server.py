@@ -21,7 +21,8 @@ from connet_trio.endpoints import Destination, Source
 from connet_trio.engine import Restriction
 from connet_trio.errors import BindFailed, DialFailed
 from connet_trio.identity import issue_server_credential
-from connet_trio.quic import CongestionControl, DatagramSocket, Surroundings
+from connet_trio.quic import CongestionControl, DatagramSocket, QuicEngine, Surroundings
+from connet_trio.quic.core import Core
 from connet_trio.quic.fast import FastCore
 from connet_trio.records.model import AddressPort, HostPort, Route
 from connet_trio.records.status import Status, to_json
@@ -45,7 +46,7 @@ class Lab:
     network: SimulatedNetwork
     nursery: trio.Nursery
     starts: int = 0
-    congestion_control_of_clients: CongestionControl = CongestionControl.CUBIC
+    settings_of_clients: dict[str, Any] = attrs.field(factory=dict)
 
     def settings(self, **changes: Any) -> ServerSettings:
         usual = ServerSettings(
@@ -101,7 +102,7 @@ class Lab:
             server=HostPort(HOST, CLIENTS_PORT),
             server_roots=(CREDENTIAL.der,),
             direct_address=HostPort(),
-            congestion_control=self.congestion_control_of_clients,
+            **self.settings_of_clients,
         )
         return open_client(settings, surroundings=simulated_surroundings(self.network, host, host))
 
@@ -135,12 +136,39 @@ async def test_everybody_controls_congestion_as_the_settings_say(
             super().__init__(congestion_control=congestion_control, **others)
 
     monkeypatch.setattr("connet_trio.quic.transport.FastCore", NotedCore)
-    lab.congestion_control_of_clients = CongestionControl.BBR_TOLERANT
+    lab.settings_of_clients = {"congestion_control": CongestionControl.BBR_TOLERANT}
     async with lab.open_server(congestion_control=CongestionControl.BBR):
         _, source = await lab.add_pair()
         assert await exchange(await source.dial(), b"?") == b"?"
     # each client dials control and relay, and the relay control
     assert controls == {CongestionControl.BBR_TOLERANT: 4, CongestionControl.BBR: 4 + 2}
+
+
+@pytest.mark.parametrize("of_clients", list(QuicEngine))
+async def test_everybody_runs_the_engine_and_the_packets_of_the_settings(
+    lab: Lab, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, of_clients: QuicEngine
+) -> None:
+    cores: Counter[tuple[QuicEngine, int]] = Counter()
+
+    class NotedCore(Core):
+        def __init__(self, *, largest_datagram: int, **others: Any) -> None:
+            cores[QuicEngine.STOCK, largest_datagram] += 1
+            super().__init__(largest_datagram=largest_datagram, **others)
+
+    class NotedFastCore(FastCore):
+        def __init__(self, *, largest_datagram: int, **others: Any) -> None:
+            cores[QuicEngine.FAST, largest_datagram] += 1
+            super().__init__(largest_datagram=largest_datagram, **others)
+
+    monkeypatch.setattr("connet_trio.quic.transport.Core", NotedCore)
+    monkeypatch.setattr("connet_trio.quic.transport.FastCore", NotedFastCore)
+    (of_server,) = set(QuicEngine) - {of_clients}
+    lab.settings_of_clients = {"quic_engine": of_clients, "max_packet_size": 1452}
+    async with lab.open_server(quic_engine=of_server, max_packet_size=1200):
+        _, source = await lab.add_pair()
+        assert await exchange(await source.dial(), b"?") == b"?"
+    # each client dials control and relay, and the relay control
+    assert cores == {(of_clients, 1452): 4, (of_server, 1200): 4 + 2}
 
 
 async def test_the_status_has_both_halves(lab: Lab, autojump_clock: MockClock) -> None:

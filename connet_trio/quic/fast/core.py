@@ -178,11 +178,11 @@ class FastCore(Core):
             offset=offset,
             payload_bytes=payload_bytes,
         )
-        self._note_run(run, stream, now)
+        self._note_run(run, stream)
         return [(data, path.addr) for data in sealed]
 
-    def _note_run(self, run: SentRun, stream: QuicStream, now: float) -> None:
-        """What stock code notes of each packet, in the stream, the connection and loss recovery."""
+    def _note_run(self, run: SentRun, stream: QuicStream) -> None:
+        """What stock code notes of each packet, in the stream, the connection, loss recovery and the pacer."""
         sender: Any = run.sender
         sender._pending.subtract(run.offset, run.end_offset)
         if run.end_offset > sender.highest_offset:
@@ -192,9 +192,8 @@ class FastCore(Core):
             sender.buffer_is_empty = True
         self._service.extend([stream])
         self._packet_number += run.count
-        self._network_paths[0].bytes_sent += run.count * run.packet_bytes
+        self._network_paths[0].bytes_sent += run.sent_bytes
         self._loss.on_run_sent(run, self._spaces[Epoch.ONE_RTT])
-        self._loss._pacer.update_after_run(now, run.count)
         self.fast_packets.sent += run.count
 
     def _stock_datagrams(self, now: float) -> list[Datagram]:

@@ -6,12 +6,12 @@ from aioquic.quic.packet_builder import QuicDeliveryState, QuicSentPacket
 from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.recovery import QuicPacketSpace
 
+from connet_trio.quic.datagram_sizing import MtuAwareRecovery
 from connet_trio.quic.fast.congestion import tell_acknowledged, tell_sent
 from connet_trio.quic.fast.sent_log import SentLog, SentRun
-from connet_trio.quic.recovery import Recovery
 
 
-class FastRecovery(Recovery):
+class FastRecovery(MtuAwareRecovery):
     """Loss recovery over a `SentLog`. Swapped in by class: the layout is the same.
 
     Round trips, losses, probes and congestion are the affair of what is below. Here runs only leave the log in one step
@@ -21,12 +21,13 @@ class FastRecovery(Recovery):
     """
 
     def on_run_sent(self, run: SentRun, space: QuicPacketSpace) -> None:
-        """Count a burst as sent; it asks for acknowledgement. The pacer is told by whoever asked it."""
+        """Count a burst as sent; it asks for acknowledgement."""
         log: Any = space.sent_packets
         log.add_run(run)
         space.ack_eliciting_in_flight += run.count
         self._time_of_last_sent_ack_eliciting_packet = run.sent_time
         tell_sent(self._cc, run)
+        self._bucket.update_after_run(run.count, run.sent_bytes)
 
     def _acknowledge_runs(self, ack_rangeset: RangeSet, now: float, space: QuicPacketSpace) -> None:
         log: Any = space.sent_packets

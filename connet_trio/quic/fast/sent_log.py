@@ -126,6 +126,14 @@ class SentLog:
         """Every packet with its number; the log must not change meanwhile."""
         return ((packet.packet_number, packet) for packet in self.values())
 
+    def get(self, number: int) -> QuicSentPacket | None:
+        """A packet by its number."""
+        index = bisect_right(self._numbers, number) - 1
+        entry = self._entries[index] if index >= 0 else None
+        if isinstance(entry, SentRun):
+            return entry.packet(number) if number < entry.stop else None
+        return entry if entry is not None and entry.packet_number == number else None
+
     def pop(self, number: int) -> QuicSentPacket:
         """Remove and return a packet.
 

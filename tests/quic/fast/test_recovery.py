@@ -12,11 +12,12 @@ from aioquic.quic.stream import QuicStreamSender
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connet_trio.engine import PathMtu
 from connet_trio.quic.congestion import CongestionControl
+from connet_trio.quic.datagram_sizing import MtuAwareRecovery
 from connet_trio.quic.engine_controllers import Cubic, engine_name
 from connet_trio.quic.fast.recovery import FastRecovery
 from connet_trio.quic.fast.sent_log import SentLog, SentRun
-from connet_trio.quic.recovery import Recovery
 
 PAYLOAD, PACKET = 1000, 1040
 
@@ -40,9 +41,10 @@ def make_side(*, fast: bool, control: CongestionControl = CongestionControl.CUBI
         peer_completed_address_validation=True,
         send_probe=lambda: None,
     )
-    kind = FastRecovery if fast else Recovery
-    recovery = kind.adopt(made, control=control, datagram_bytes=PACKET, luck=float)
-    recovery.handshake_confirmed = True
+    recovery = (FastRecovery if fast else MtuAwareRecovery).adopt(
+        made, control=control, datagram_bytes=PACKET, luck=float
+    )
+    recovery.handshake_confirmed, recovery.path_mtu = True, PathMtu()
     space = QuicPacketSpace(is_application_data=True)
     recovery.spaces = [space]
     if fast:
@@ -206,3 +208,14 @@ def test_a_log_finds_and_forgets_single_packets_inside_runs() -> None:
     assert log.pop(10).delivery_handlers[0][1] == (0, PAYLOAD, False)
     log.clear()
     assert list(log.values()) == []
+
+
+def test_a_packet_is_found_by_its_number_inside_of_a_run_too() -> None:
+    side, log = make_side(fast=True), SentLog()
+    log.add_run(run_of(side, 10, 5, 1.0))
+    alone = run_of(side, 20, 1, 2.0).packet(20)
+    log[20] = alone
+    found = [log.get(number) for number in (9, 10, 14, 15, 19, 20, 21)]
+    assert [packet and packet.packet_number for packet in found] == [None, 10, 14, None, None, 20, None]
+    assert found[5] is alone
+    assert SentLog().get(0) is None
