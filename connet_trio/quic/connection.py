@@ -13,12 +13,13 @@ import trio
 from aioquic.quic import events
 
 from connet_trio.errors import PathLost
+from connet_trio.quic.congestion import CongestionTrace
 from connet_trio.quic.core import Core
 from connet_trio.quic.ending import path_lost
 from connet_trio.quic.limits import STREAMS_ALLOWED, WINDOWS, Windows
 from connet_trio.quic.liveness import Liveness
 from connet_trio.quic.network_path import Datagram
-from connet_trio.quic.stream import SEND_LOW_BYTES, Stream
+from connet_trio.quic.stream import SEND_AGAIN_BYTES, Stream
 from connet_trio.records.model import AddressPort
 
 logger = logging.getLogger(__name__)
@@ -86,6 +87,15 @@ class Connection:
     def smoothed_rtt(self) -> float:
         """Round trip time in seconds."""
         return self.core.smoothed_rtt
+
+    def congestion_trace(self) -> CongestionTrace:
+        """How fast this side sends, and why."""
+        return self.core.congestion_trace()
+
+    @property
+    def datagram_size(self) -> int:
+        """Bytes of UDP payload in a full datagram we send now; grows and shrinks as the path shows what it carries."""
+        return self.core.datagram_size
 
     @property
     def server_name(self) -> str | None:
@@ -355,7 +365,7 @@ class Connection:
             self._idle = None
 
     def _wake_senders(self) -> None:
-        for stream in [s for s in self.blocked.values() if self.core.send_backlog(s.id) <= SEND_LOW_BYTES]:
+        for stream in [s for s in self.blocked.values() if self.core.send_room(s.id) >= SEND_AGAIN_BYTES]:
             del self.blocked[stream.id]
             stream.handle_room()
         for stream in [s for s in self.delivering.values() if self.core.is_delivered(s.id)]:

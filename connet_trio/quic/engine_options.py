@@ -7,11 +7,13 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import QuicProtocolVersion
 from cryptography import x509
 
+from connet_trio.quic.congestion import CongestionControl
+from connet_trio.quic.engine_controllers import engine_name
 from connet_trio.quic.handshake import Dialing
 from connet_trio.quic.limits import CONNECTION_ID_BYTES, IDLE_TIMEOUT_SECONDS, MAX_DATAGRAM_BYTES, Windows
 
 
-def engine_configuration(dialing: Dialing | None, windows: Windows) -> QuicConfiguration:
+def engine_configuration(dialing: Dialing | None, windows: Windows, control: CongestionControl) -> QuicConfiguration:
     """For a dialer, or for a listener (None), which decides about certificates when it has seen the ClientHello."""
     configuration = QuicConfiguration(
         is_client=dialing is not None,
@@ -23,7 +25,7 @@ def engine_configuration(dialing: Dialing | None, windows: Windows) -> QuicConfi
             tls.CipherSuite.CHACHA20_POLY1305_SHA256,
         ],
         connection_id_length=CONNECTION_ID_BYTES,
-        congestion_control_algorithm="cubic",
+        congestion_control_algorithm=engine_name(control),
         idle_timeout=IDLE_TIMEOUT_SECONDS,
         max_data=windows.connection,
         max_datagram_size=MAX_DATAGRAM_BYTES,

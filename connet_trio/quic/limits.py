@@ -2,6 +2,9 @@
 
 import attrs
 
+from connet_trio.engine import WindowGrowth
+from connet_trio.engine.path_mtu import BASE_BYTES, LARGEST_BYTES
+
 IDLE_TIMEOUT_SECONDS = 20.0
 """Advertised; the smaller of both sides counts."""
 SMALLEST_IDLE_TIMEOUT_SECONDS = 5.0
@@ -9,8 +12,12 @@ SMALLEST_IDLE_TIMEOUT_SECONDS = 5.0
 HANDSHAKE_IDLE_SECONDS = 5.0
 """Silence that ends a handshake; a dialer may be configured otherwise, a listener not."""
 KEEPALIVE_SECONDS = 10.0
-MAX_DATAGRAM_BYTES = 1200
-"""What every path carries; larger needs path MTU discovery."""
+MAX_DATAGRAM_BYTES = BASE_BYTES
+"""What every path carries, and the size of handshakes; larger once path MTU discovery has found it to pass."""
+LARGEST_DATAGRAM_BYTES = LARGEST_BYTES
+"""Up to which it looks, unless told otherwise."""
+PACKET_SIZES = range(MAX_DATAGRAM_BYTES, LARGEST_DATAGRAM_BYTES + 1)
+"""What it may be told: bytes of UDP payload. The smallest of them leaves every path as it is."""
 CONNECTION_ID_BYTES = 8
 STREAMS_ALLOWED = 100
 """Bidirectional streams a peer may have open; one more for each that fully completes."""
@@ -19,7 +26,9 @@ ACCEPT_QUEUE = 32
 KEY_UPDATE_PACKETS = 1 << 21
 """Packets sent under one key; RFC 9001 section 6.6 allows AES-GCM 2^23, and aioquic never updates by itself."""
 SEND_HIGH_BYTES = 1 << 20
-"""Unacknowledged bytes of one stream at which its sender blocks; it goes on at half of that."""
+"""Bytes that one stream holds for a slow network before its sender blocks; it goes on when there is room for half."""
+SEND_FLIGHT_BYTES = 6 << 20
+"""Bytes in flight that are held beyond that, so that they do not take the place of what is to follow them."""
 RESET_TOKEN_BYTES = 16
 SMALLEST_RESET_BYTES = 21
 """RFC 9000 section 10.3: anything shorter is no stateless reset."""
@@ -28,14 +37,25 @@ RESET_BYTES = 42
 original leaves unanswered: acknowledgements and probes of a client, the first thing a restarted server hears."""
 
 
+GROWN_STREAM = 6
+"""How many times its first window a stream may have. All streams together have 5 of those to grow by: of the 16 of the
+connection, eight streams that never were read and one that had grown leave two to the others."""
+
+
 @attrs.frozen(kw_only=True)
 class Windows:
-    """Flow control credit in bytes. The connection's is what bounds memory; sixteen stalled streams fit into it."""
+    """Flow control credit in bytes. The connection's is what bounds memory; sixteen streams that stall fit into it."""
 
     stream: int = 1 << 20
+    """At first; `engine.WindowGrowth` says when more."""
     connection: int = 16 << 20
     renewed: bool = True
     """Whether what has been read is granted again."""
+
+    def growth(self) -> WindowGrowth:
+        """The windows of the streams of one connection."""
+        largest = GROWN_STREAM * self.stream if self.renewed else self.stream
+        return WindowGrowth(first=self.stream, largest=largest, spare=largest - self.stream)
 
 
 WINDOWS = Windows()

@@ -1,7 +1,7 @@
 """One bidirectional QUIC stream as a trio stream, with backpressure both ways.
 
-Sending blocks while more than `SEND_HIGH_BYTES` are unacknowledged; receiving grants the peer credit only for what
-was taken, so an application that stops reading stops its peer. The two directions end independently:
+Sending blocks while more than `SEND_HIGH_BYTES` wait for the network or the peer; receiving grants the peer credit only
+for what was taken, so an application that stops reading stops its peer. The two directions end independently:
 
     sending    OPEN → FINISHED (send_eof) | RESET (reset, or the peer's STOP_SENDING) | LOST (connection over)
     receiving  OPEN → ENDED (the peer's FIN, once read) | STOPPED (stop) | BROKEN (the peer's RESET_STREAM) | LOST
@@ -20,7 +20,8 @@ from connet_trio.quic.limits import SEND_HIGH_BYTES
 if TYPE_CHECKING:
     from connet_trio.quic.connection import Connection
 
-SEND_LOW_BYTES = SEND_HIGH_BYTES // 2
+SEND_AGAIN_BYTES = SEND_HIGH_BYTES // 2
+"""Room at which a blocked sender goes on."""
 RECEIVE_BYTES = 1 << 18
 """What `receive_some` returns at most unless asked otherwise."""
 
@@ -81,7 +82,7 @@ class Stream(AbortableStream):
     # --- sending
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Hand `data` to the connection; blocks while too much is unacknowledged.
+        """Hand `data` to the connection; blocks while too much of it is under way or waits to be.
 
         If cancelled, an unknown part of `data` was sent: reset the stream.
         """
@@ -92,7 +93,7 @@ class Stream(AbortableStream):
             with memoryview(data) as view:
                 sent = 0
                 while sent < len(view):
-                    room = SEND_HIGH_BYTES - self.connection.core.send_backlog(self.id)
+                    room = self.connection.core.send_room(self.id)
                     if room <= 0:
                         await self._wait_writable()
                         continue
@@ -105,7 +106,7 @@ class Stream(AbortableStream):
             raise trio.BusyResourceError("another task is sending on this stream")
         async with self._send_lock:
             self._check_sending()
-            while self.connection.core.send_backlog(self.id) >= SEND_HIGH_BYTES:
+            while self.connection.core.send_room(self.id) <= 0:
                 await self._wait_writable()
 
     async def send_eof(self) -> None:

@@ -19,7 +19,7 @@ import attrs
 import trio
 
 from connet_trio.identity import EndpointIdentity, PinnedServer, Realm, check_client, issue_identity
-from connet_trio.quic import WINDOWS, Answer, Dialing, Listening, Stream, open_transport, open_udp_socket
+from connet_trio.quic import WINDOWS, Answer, Dialing, Listening, QuicEngine, Stream, open_transport, open_udp_socket
 from connet_trio.records.model import AddressPort, HostPort
 
 ALPN = "connet-trio-bench/1"
@@ -105,11 +105,17 @@ async def _receive(pipe: Any, size: int, count: int, fast: bool) -> None:
     )
     socket = await open_udp_socket(HostPort("127.0.0.1", 0))
     listening = Listening(choose=lambda name: answer, windows=WINDOWS)
-    async with open_transport(socket, wall_clock=wall_clock, listening=listening, fast=fast) as transport:
+    async with open_transport(
+        socket, wall_clock=wall_clock, listening=listening, quic_engine=_engine(fast)
+    ) as transport:
         pipe.send(transport.local_address.port)
         connection = await transport.accept()
         pipe.send([await _receive_one(await connection.accept_stream(), size) for _ in range(count)])
         await connection.wait_closed()
+
+
+def _engine(fast: bool) -> QuicEngine:
+    return QuicEngine.FAST if fast else QuicEngine.STOCK
 
 
 async def _receive_one(stream: Stream, size: int) -> float:
@@ -130,7 +136,7 @@ async def _send(port: int, size: int, count: int, fast: bool) -> list[tuple[floa
         credential=sender.client,
     )
     socket = await open_udp_socket(HostPort("127.0.0.1", 0))
-    async with open_transport(socket, wall_clock=wall_clock, fast=fast) as transport:
+    async with open_transport(socket, wall_clock=wall_clock, quic_engine=_engine(fast)) as transport:
         address = AddressPort(transport.local_address.address, port)
         connection = await transport.dial(address, dialing)
         return [await _send_one(await connection.open_stream(), size) for _ in range(count)]
