@@ -287,6 +287,18 @@ async def test_nothing_larger_than_the_peer_takes_is_ever_sent(monkeypatch: pyte
         assert await search(accepted, dialled) == 16_384
 
 
+@pytest.mark.parametrize("most", [1200, 1300, 9000])
+async def test_no_datagram_is_larger_than_the_settings_allow(most: int) -> None:
+    async with open_pair(link=link(65_536)) as pair:
+        careful = MeddlingSocket(pair.network.socket("192.0.2.3:5000"))
+        async with open_transport(careful, wall_clock=wall_clock, max_packet_size=most) as transport:
+            dialled = await transport.dial(pair.address, dialing())
+            accepted = await pair.listener.accept()
+            assert await search(dialled, accepted) == most
+            assert max(map(len, careful.sent)) == most
+            assert await search(accepted, dialled) == 16_384
+
+
 async def test_where_fragments_cannot_be_forbidden_nothing_is_probed() -> None:
     class Fragmenting(MeddlingSocket):
         @property
