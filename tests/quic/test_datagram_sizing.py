@@ -11,7 +11,7 @@ import trio
 from connet_trio.engine.path_mtu import SEARCH_AGAIN_SECONDS
 from connet_trio.quic import Connection, Stream, open_transport
 from connet_trio.quic.core import Core
-from connet_trio.testing.network import Fate, Link
+from connet_trio.testing.network import Fate, Link, open_network
 from tests.quic.conftest import (
     FAR,
     NEAR,
@@ -102,6 +102,17 @@ async def test_a_mebibyte_is_echoed_over_any_path_in_the_largest_datagrams_it_ca
         assert (dialled.datagram_size, accepted.datagram_size) == (found, found)
         assert max(map(len, pair.near.sent)) >= found
         assert pair.network.fates[Fate.QUEUE_FULL] == 0
+
+
+async def test_an_ethernet_carries_twenty_bytes_less_by_ipv6() -> None:
+    async with open_network(0, link=link(1500)) as network:
+        far, near = network.socket("[2001:db8::1]:4000"), network.socket("[2001:db8::2]:5000")
+        async with (
+            open_transport(far, wall_clock=wall_clock, listening=listening()) as listener,
+            open_transport(near, wall_clock=wall_clock) as dialer,
+        ):
+            dialled = await dialer.dial(far.local_address, dialing())
+            assert await search(dialled, await listener.accept()) == 1452
 
 
 @pytest.mark.parametrize("seed", range(3))
