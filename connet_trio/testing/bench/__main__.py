@@ -2,6 +2,7 @@
 
 import click
 
+from connet_trio.testing.bench.commands.streams import streams
 from connet_trio.testing.bench.commands.tunnels import tunnels
 
 
@@ -27,7 +28,7 @@ def main() -> None:
     """
 
 
-for command in (tunnels,):
+for command in (tunnels, streams):
     main.add_command(command)
 
 
