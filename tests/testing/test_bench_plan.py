@@ -67,6 +67,8 @@ def test_what_names_no_entrance_or_no_process_is_refused(entrances: list[str], p
         (["--packet-size", "1199"], "'1199': expected 1200 to 16384 bytes, or discovered"),
         (["tunnels", "--transfers", "1"], "1 is not in the range"),
         (["streams", "--engine", "slow"], "'slow' is not one of 'fast', 'stock'"),
+        (["wan", "--loss", "100"], "100 % is no share of the datagrams"),
+        (["wan", "--seeds", ""], "'seeds'"),
     ],
 )
 def test_the_command_line_says_what_it_cannot_use(arguments: list[str], reason: str) -> None:
@@ -82,10 +84,10 @@ def test_every_command_is_listed_and_explains_itself() -> None:
         explained = CliRunner().invoke(main, [name, "--help"])
         assert explained.exit_code == 0
         assert "--json FILE" in explained.output
-    assert list(main.commands) == ["tunnels", "streams"]
+    assert list(main.commands) == ["tunnels", "streams", "wan"]
 
 
-@pytest.mark.parametrize("command", ["tunnels", "streams"])
+@pytest.mark.parametrize("command", ["tunnels", "streams", "wan"])
 def test_plots_without_matplotlib_are_refused_before_anything_is_measured(
     command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ import click
 
 from connet_trio.testing.bench.commands.streams import streams
 from connet_trio.testing.bench.commands.tunnels import tunnels
+from connet_trio.testing.bench.commands.wan import wan
 
 
 class Modes(click.Group):
@@ -28,7 +29,7 @@ def main() -> None:
     """
 
 
-for command in (tunnels, streams):
+for command in (tunnels, streams, wan):
     main.add_command(command)
 
 
