@@ -69,6 +69,9 @@ def test_what_names_no_entrance_or_no_process_is_refused(entrances: list[str], p
         (["streams", "--engine", "slow"], "'slow' is not one of 'fast', 'stock'"),
         (["wan", "--loss", "100"], "100 % is no share of the datagrams"),
         (["wan", "--seeds", ""], "'seeds'"),
+        (["goals", "--parts", "wan,speed"], "'speed': expected some of streams, tunnels, scale, failover, wan"),
+        (["goals", "--also", "frp=localhost:1", "--target-port", "1"], "frp: expected original or original-relayed"),
+        (["goals", "--also", "original=localhost:1"], "--also needs --target-port"),
     ],
 )
 def test_the_command_line_says_what_it_cannot_use(arguments: list[str], reason: str) -> None:
@@ -84,7 +87,7 @@ def test_every_command_is_listed_and_explains_itself() -> None:
         explained = CliRunner().invoke(main, [name, "--help"])
         assert explained.exit_code == 0
         assert "--json FILE" in explained.output
-    assert list(main.commands) == ["tunnels", "streams", "wan"]
+    assert list(main.commands) == ["tunnels", "streams", "wan", "scale", "goals"]
 
 
 @pytest.mark.parametrize("command", ["tunnels", "streams", "wan"])

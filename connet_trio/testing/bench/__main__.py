@@ -2,6 +2,8 @@
 
 import click
 
+from connet_trio.testing.bench.commands.goals import goals
+from connet_trio.testing.bench.commands.scale import scale
 from connet_trio.testing.bench.commands.streams import streams
 from connet_trio.testing.bench.commands.tunnels import tunnels
 from connet_trio.testing.bench.commands.wan import wan
@@ -29,7 +31,7 @@ def main() -> None:
     """
 
 
-for command in (tunnels, streams, wan):
+for command in (tunnels, streams, wan, scale, goals):
     main.add_command(command)
 
 
