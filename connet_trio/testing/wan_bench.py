@@ -1,18 +1,13 @@
-"""Throughput over simulated wide-area links: `scripts/bench-wan`. Virtual time, no CPU in the figures, repeatable.
+"""Throughput over simulated wide-area links. Virtual time, no CPU in the figures, repeatable; see `scripts/bench wan`.
 
 Between two hosts lies a bottleneck with a rate, a queue, a round trip and some bad luck; a flow is one connection that
 carries bulk data over it, on several streams so that the flow control of one is not what is measured. Goodput is what
 the receivers read, from the end of the handshake on; IP and UDP headers take 2.3 % of the rate.
 """
 
-import argparse
-import json
 import random
-from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
-from multiprocessing import get_context
-from typing import Any
 
 import attrs
 import trio
@@ -173,87 +168,6 @@ async def _send(stream: Stream) -> None:
         await stream.send_all(CHUNK)
 
 
-def main() -> None:
-    """Print a table, row by row as it comes."""
-    options = _parser().parse_args()
-    runs = list(_runs(options))
-    with get_context("spawn").Pool(options.processes) as pool:
-        outcomes = []
-        if not options.json:
-            print(HEADER)
-        for run, outcome in zip(runs, pool.imap(simulate, runs), strict=True):
-            outcomes.append({"run": _plain(run), "outcome": _plain(outcome)})
-            if not options.json:
-                print(_row(run, outcome), flush=True)
-    if options.json:
-        print(json.dumps(outcomes, indent=1))
-
-
-HEADER = f"{'flows':<22}  Mbit/s     RTT   queue    loss  reord.  seed    s {'Mbit/s of each':>25}  least    drops"
-
-
-def _row(run: Run, outcome: Outcome) -> str:
-    wan = run.wan
-    flows = "+".join(control.value for control in run.flows)
-    goodput = " + ".join(f"{each:.1f}" for each in outcome.megabits)
-    share = f"{min(outcome.shares):.0%}" if len(run.flows) > 1 else ""
-    return (
-        f"{flows:<22} {wan.megabits:>7g} {wan.rtt_ms:>4g} ms {wan.queue_kib:>3} KiB {wan.loss:>7.1%} "
-        f"{wan.reordering:>7.1%} {run.seed:>5} {run.seconds:>4g} {goodput:>25} {share:>6} {outcome.dropped:>8.2%}"
-    )
-
-
-def _plain(record: Run | Outcome) -> object:
-    return attrs.asdict(record, value_serializer=lambda _, __, value: getattr(value, "value", value))
-
-
-def _runs(options: argparse.Namespace) -> Iterator[Run]:
-    """Each control alone under each loss, without loss and with reordering, then each beside cubic."""
-    path = Wan(megabits=options.rate, rtt_ms=options.rtt, queue_kib=options.queue)
-    paths = [attrs.evolve(path, loss=percent / 100) for percent in options.loss]
-    paths += [attrs.evolve(path, reordering=percent / 100) for percent in options.reordering]
-    for control in options.control:
-        for wan in paths:
-            for seed in options.seeds:
-                yield Run(wan=wan, flows=(control,), seconds=options.seconds, seed=seed, engine=options.engine)
-    if options.beside_seconds:
-        for control in options.control:
-            if control is not CongestionControl.CUBIC:
-                flows = (control, CongestionControl.CUBIC)
-                yield Run(
-                    wan=path,
-                    flows=flows,
-                    seconds=options.beside_seconds,
-                    lag=1.0,
-                    seed=options.seeds[0],
-                    engine=options.engine,
-                )
-
-
-def _parser() -> argparse.ArgumentParser:
-    def listed(parse: Callable[[str], Any]) -> Callable[[str], list[Any]]:
-        return lambda text: [parse(each) for each in text.split(",") if each]
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    names = ", ".join(control.value for control in CongestionControl)
-    add("--control", type=listed(CongestionControl), default=list(CongestionControl), help=f"any of {names}")
-    add("--engine", type=QuicEngine, default=QuicEngine.FAST, help="fast or stock (default fast)")
-    add("--rate", type=float, default=100.0, help="Mbit/s of the bottleneck (default 100)")
-    add("--rtt", type=float, default=40.0, help="ms there and back, without a queue (default 40)")
-    add("--queue", type=int, default=256, help="KiB that wait before the bottleneck (default 256)")
-    add("--loss", type=listed(float), default=[0.0, 0.5, 2.0], help="percent, each on its own (default 0,0.5,2)")
-    add(
-        "--reordering", type=listed(float), default=[1.0], help="percent late by 1 to 5 ms, each on its own (default 1)"
-    )
-    add("--seconds", type=float, default=15.0, help="of virtual time for each figure (default 15)")
-    add("--beside-seconds", type=float, default=60.0, help="for two flows on one bottleneck, 0: none (default 60)")
-    add("--seeds", type=listed(int), default=[1], help="of the network's luck (default 1)")
-    add("--processes", type=int, default=1, help="that simulate, side by side (default 1)")
-    add("--json", action="store_true", help="print JSON instead of a table")
-    return parser
-
-
 def _listening(sender: EndpointIdentity, receiver: EndpointIdentity) -> Listening:
     answer = Answer(
         credential=receiver.server,
@@ -275,7 +189,3 @@ def _dialing(sender: EndpointIdentity, receiver: EndpointIdentity) -> Dialing:
 def _identities() -> tuple[EndpointIdentity, EndpointIdentity]:
     issue = partial(issue_identity, Realm.PEER, wall_now=WALL_NOW)
     return issue(entropy=random.Random("sender").randbytes), issue(entropy=random.Random("receiver").randbytes)
-
-
-if __name__ == "__main__":
-    main()
