@@ -15,7 +15,7 @@ from aioquic.quic import events
 from connet_trio.errors import PathLost
 from connet_trio.quic.core import Core
 from connet_trio.quic.ending import path_lost
-from connet_trio.quic.limits import STREAMS_ALLOWED, WINDOWS, Windows
+from connet_trio.quic.limits import WINDOWS, Windows
 from connet_trio.quic.liveness import Liveness
 from connet_trio.quic.network_path import Datagram
 from connet_trio.quic.stream import SEND_LOW_BYTES, Stream
@@ -57,7 +57,7 @@ class Connection:
         self._streams: dict[int, Stream] = {}  # those the engine still has
         self._open: dict[int, Stream] = {}  # those the application is not done with
         self._idle: trio.Event | None = None
-        self._accepted, self._to_accept = trio.open_memory_channel[Stream](STREAMS_ALLOWED)
+        self._accepted, self._to_accept = trio.open_memory_channel[Stream](core.windows.streams)
         self._credit = trio.Event()
         self._established = trio.Event()
         self._closed = trio.Event()

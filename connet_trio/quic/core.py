@@ -29,7 +29,6 @@ from connet_trio.quic.limits import (
     KEY_UPDATE_PACKETS,
     RESET_TOKEN_BYTES,
     SMALLEST_IDLE_TIMEOUT_SECONDS,
-    STREAMS_ALLOWED,
     Windows,
 )
 from connet_trio.quic.network_path import Datagram, NetworkPath
@@ -148,7 +147,7 @@ class Core(QuicConnection):
         )
         self._logger = self._loss._logger = SilentLogger()  # type: ignore[assignment]
         self._loss._pacer = BurstPacer(max_datagram_size=self._max_datagram_size)
-        self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = STREAMS_ALLOWED
+        self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = role.windows.streams
         self._local_max_streams_uni.value = self._local_max_streams_uni.sent = 0
         self._streams = self._stream_table = StreamTable()
         self._agreed_idle: float | None = None

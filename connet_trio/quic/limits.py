@@ -34,6 +34,8 @@ class Windows:
 
     stream: int = 1 << 20
     connection: int = 16 << 20
+    streams: int = STREAMS_ALLOWED
+    """How many bidirectional streams the peer may have open; settled when the connection begins."""
     renewed: bool = True
     """Whether what has been read is granted again."""
 
