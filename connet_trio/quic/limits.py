@@ -18,6 +18,8 @@ answer, and to be woken again for it costs as much as all the rest."""
 MAX_DATAGRAM_BYTES = 1200
 """What every path carries; larger needs path MTU discovery."""
 CONNECTION_ID_BYTES = 8
+CONNECTION_IDS_KEPT = 4
+"""Of the other side's, for when it moves; as the original. aioquic's 8 cost a handshake twice the frames."""
 STREAMS_ALLOWED = 100
 """Bidirectional streams a peer may have open; one more for each that fully completes."""
 ACCEPT_QUEUE = 32

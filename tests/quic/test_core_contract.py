@@ -1,4 +1,4 @@
-"""What `quic/core.py`, `quic/pacing.py` and `quic/fast` rely on in aioquic beyond its public names.
+"""What `quic/core.py`, `leftovers.py`, `pacing.py` and `fast` there rely on in aioquic beyond its public names.
 
 A release of aioquic that moves one of them fails here, with a sentence that says what moved, before a connection fails
 in a way nobody can explain. No other module may touch such a name.
@@ -6,6 +6,7 @@ in a way nobody can explain. No other module may touch such a name.
 
 import ast
 import inspect
+import re
 import ssl
 import textwrap
 from collections import Counter, deque
@@ -41,7 +42,10 @@ from connet_trio.quic.limits import STREAMS_ALLOWED
 from tests.quic.conftest import ALPN, LISTENER, RESET_KEY, WALL_NOW, dialing, listening
 
 PACKAGE = Path(connet_trio.__file__).parent
-SEAM = {PACKAGE / "quic" / "core.py", PACKAGE / "quic" / "pacing.py", *(PACKAGE / "quic" / "fast").glob("*.py")}
+SEAM = {
+    *(PACKAGE / "quic" / f"{name}.py" for name in ("core", "leftovers", "pacing")),
+    *(PACKAGE / "quic" / "fast").glob("*.py"),
+}
 NEAR, FAR = ("192.0.2.2", 5000), ("192.0.2.1", 4000)
 NO_SPACE: Any = None
 """The packet number space, which the methods that write credit take and never look at."""
@@ -54,11 +58,13 @@ CONNECTION = {
     "_close_event": type(None),
     "_close_pending": bool,
     "_configuration": QuicConfiguration,
+    "_crypto_buffers": dict,
     "_crypto_streams": dict,
     "_cryptos": dict,
     "_datagrams_pending": deque,
     "_events": deque,
     "_get_or_create_stream": Callable,
+    "_handle_crypto_frame": Callable,
     "_handle_max_stream_data_frame": Callable,
     "_handle_max_streams_bidi_frame": Callable,
     "_handle_new_connection_id_frame": Callable,
@@ -69,6 +75,7 @@ CONNECTION = {
     "_idle_timeout": Callable,
     "_initialize": Callable,
     "_is_client": bool,
+    "_local_active_connection_id_limit": int,
     "_local_max_data": Limit,
     "_local_max_stream_data_bidi_local": int,
     "_local_max_stream_data_bidi_remote": int,
@@ -110,7 +117,11 @@ CONNECTION = {
 """Private names of a connection that has not begun, and what they hold."""
 CONTEXT = {
     "_alpn_protocols": list,
+    "_certificate_request": type(None),
     "_client_handle_certificate_verify": Callable,
+    "_ec_private_keys": list,
+    "_key_schedule_proxy": type(None),
+    "_key_schedule_psk": type(None),
     "_peer_certificate": type(None),
     "_peer_certificate_chain": list,
     "_request_client_certificate": bool,
@@ -119,6 +130,7 @@ CONTEXT = {
     "_server_handle_hello": Callable,
     "_set_peer_certificate": Callable,
     "_supported_groups": list,
+    "_x25519_private_key": type(None),
 }
 SENDER = {
     "_buffer": bytearray,
@@ -153,6 +165,7 @@ PINNED = {*CONNECTION, *CONTEXT, *SENDER, *RECEIVER, *RECOVERY, *CRYPTO, *SEAL, 
 PARAMETERS: dict[tuple[type, str], list[str]] = {
     (QuicConnection, "_close_end"): [],
     (QuicConnection, "_get_or_create_stream"): ["frame_type", "stream_id"],
+    (QuicConnection, "_handle_crypto_frame"): ["context", "frame_type", "buf"],
     (QuicConnection, "_handle_max_streams_bidi_frame"): ["context", "frame_type", "buf"],
     (QuicConnection, "_handle_new_connection_id_frame"): ["context", "frame_type", "buf"],
     (QuicConnection, "_idle_timeout"): [],
@@ -908,6 +921,18 @@ def test_a_stock_peer_learns_our_limits_from_the_transport_parameters() -> None:
     assert client._peer_cid.stateless_reset_token == core.reset_token(RESET_KEY, listener.host_cid), moved(
         "the reset token of the first connection ID is fixed earlier than we set it"
     )
+
+
+def test_the_sets_of_epochs_depend_on_nothing_but_their_letters_and_are_never_changed() -> None:
+    assert connection_module.EPOCHS("IH01") == {*tls.Epoch}, moved("EPOCHS is something else")
+    assert isinstance(connection_module.EPOCHS("1"), frozenset)
+
+
+def test_after_the_handshake_tls_looks_at_nothing_that_was_dropped() -> None:
+    source = inspect.getsource(tls.Context._client_handle_new_session_ticket)
+    before, _, after = source.partition("if self.new_session_ticket_cb is not None:")
+    assert after, moved("tickets are told to nobody in another way")
+    assert set(re.findall(r"self\.\w+", before)) <= {"self._client_handle_new_session_ticket"}
 
 
 def test_the_pacer_of_aioquic_has_the_fields_ours_changes() -> None:
