@@ -24,9 +24,11 @@ from connet_trio.engine import PathMtu
 from connet_trio.errors import CertificateRejected
 from connet_trio.quic.congestion import DEFAULT_CONGESTION_CONTROL, CongestionControl, CongestionTrace
 from connet_trio.quic.datagram_sizing import MtuAwareRecovery, SizedConnection
-from connet_trio.quic.engine_options import engine_configuration
+from connet_trio.quic.engine_options import engine_configuration, parsed_chain
 from connet_trio.quic.handshake import Answer, Dialing, Listening
+from connet_trio.quic.leftovers import forget_handshake
 from connet_trio.quic.limits import (
+    CONNECTION_IDS_KEPT,
     HANDSHAKE_IDLE_SECONDS,
     IDLE_TIMEOUT_SECONDS,
     KEY_UPDATE_PACKETS,
@@ -35,7 +37,6 @@ from connet_trio.quic.limits import (
     SEND_FLIGHT_BYTES,
     SEND_HIGH_BYTES,
     SMALLEST_IDLE_TIMEOUT_SECONDS,
-    STREAMS_ALLOWED,
     Windows,
 )
 from connet_trio.quic.network_path import Datagram, NetworkPath
@@ -82,7 +83,7 @@ class TlsContext(tls.Context):
         # `Buffer.data` is what precedes the cursor: the whole message is a slice
         hello = tls.pull_client_hello(Buffer(data=input_buf.data_slice(0, input_buf.capacity)))
         answer = self.core.choose_answer(hello.server_name)
-        self.certificate, *self.certificate_chain = map(x509.load_der_x509_certificate, answer.credential.chain)
+        self.certificate, *self.certificate_chain = parsed_chain(answer.credential.chain)
         self.certificate_private_key = answer.credential.private_key
         self._alpn_protocols = list(answer.alpns)
         self._request_client_certificate = answer.client_trust is not None
@@ -168,9 +169,10 @@ class Core(SizedConnection):
             self._loss, control=congestion_control, datagram_bytes=self._max_datagram_size, luck=luck
         )
         self._recovery.path_mtu = self.path_mtu
-        self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = STREAMS_ALLOWED
+        self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = role.windows.streams
         self._local_max_streams_uni.value = self._local_max_streams_uni.sent = 0
         self._streams = self._stream_table = StreamTable()
+        self._local_active_connection_id_limit = CONNECTION_IDS_KEPT
         self._agreed_idle: float | None = None
         self._consumed = 0
         self._stream_consumed: dict[int, int] = {}
@@ -179,6 +181,8 @@ class Core(SizedConnection):
         self._next_key_update = KEY_UPDATE_PACKETS
         self._close_datagrams: list[Datagram] = []
         self._closing_heard, self._repeat_close_at = 0, 1
+        self.peer_certificate: bytes | None = None
+        """The other side's leaf (DER) once the handshake is complete, if it showed one."""
         self.asked_name: str | None = None
         """At a listener, the server name of the ClientHello."""
         self.rejection: CertificateRejected | None = None
@@ -243,11 +247,13 @@ class Core(SizedConnection):
         """Whether the peer has shown that it gets what we send to its address (RFC 9000 section 8.1)."""
         return bool(self._network_paths and self._network_paths[0].is_validated)
 
-    @property
-    def peer_certificate(self) -> bytes | None:
-        """The other side's leaf (DER), if it showed one."""
-        leaf = self.tls._peer_certificate
-        return None if leaf is None else encode_certificate(leaf)
+    def _handle_crypto_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
+        under_way = not self._handshake_complete
+        super()._handle_crypto_frame(context, frame_type, buf)
+        if under_way and self._handshake_complete:
+            leaf = self.tls._peer_certificate
+            self.peer_certificate = None if leaf is None else encode_certificate(leaf)
+            forget_handshake(self)
 
     # --- time
 
@@ -437,6 +443,12 @@ class Core(SizedConnection):
         """As `ping`, even where the congestion window is full of what nobody has acknowledged."""
         self.ping()
         self._send_probe()
+
+    def answer_keepalive(self, now: float) -> None:
+        """Acknowledge without delay what has just been received, if that brought nothing for anybody."""
+        space = self._spaces.get(tls.Epoch.ONE_RTT)
+        if space is not None and space.ack_at is not None and not self._events:
+            space.ack_at = min(space.ack_at, now)
 
     def _write_ping_frame(self, builder: Any, uids: Any = (), comment: str = "") -> None:
         super()._write_ping_frame(builder, uids, comment)

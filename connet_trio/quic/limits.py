@@ -12,6 +12,12 @@ SMALLEST_IDLE_TIMEOUT_SECONDS = 5.0
 HANDSHAKE_IDLE_SECONDS = 5.0
 """Silence that ends a handshake; a dialer may be configured otherwise, a listener not."""
 KEEPALIVE_SECONDS = 10.0
+LISTENER_PATIENCE = 1.1
+"""A listener asks that much later, so as to ask only where its dialer does not: both would ask at once, and a server
+would do it for each of its clients."""
+SILENCE_SECONDS = 1.0
+"""After that much silence a packet that brings nothing is a keepalive, and answered at once: nothing will join the
+answer, and to be woken again for it costs as much as all the rest."""
 MAX_DATAGRAM_BYTES = BASE_BYTES
 """What every path carries, and the size of handshakes; larger once path MTU discovery has found it to pass."""
 LARGEST_DATAGRAM_BYTES = LARGEST_BYTES
@@ -19,6 +25,8 @@ LARGEST_DATAGRAM_BYTES = LARGEST_BYTES
 PACKET_SIZES = range(MAX_DATAGRAM_BYTES, LARGEST_DATAGRAM_BYTES + 1)
 """What it may be told: bytes of UDP payload. The smallest of them leaves every path as it is."""
 CONNECTION_ID_BYTES = 8
+CONNECTION_IDS_KEPT = 4
+"""Of the other side's, for when it moves; as the original. aioquic's 8 cost a handshake twice the frames."""
 STREAMS_ALLOWED = 100
 """Bidirectional streams a peer may have open; one more for each that fully completes."""
 ACCEPT_QUEUE = 32
@@ -49,6 +57,8 @@ class Windows:
     stream: int = 15 << 16
     """At first; `engine.WindowGrowth` says when more, up to 6 MiB of the 15."""
     connection: int = 15 << 20
+    streams: int = STREAMS_ALLOWED
+    """How many bidirectional streams the peer may have open; settled when the connection begins."""
     renewed: bool = True
     """Whether what has been read is granted again."""
 

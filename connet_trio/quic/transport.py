@@ -9,7 +9,7 @@ more to send is marked again, so that reading stays between its bursts.
 
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import assert_never
 
 import trio
@@ -181,6 +181,17 @@ class Transport:
     async def accept(self) -> Connection:
         """The next connection whose handshake is complete, the dialer's certificate judged."""
         return await self._to_accept.receive()
+
+    async def accept_batch(self) -> list[Connection]:
+        """All that `accept` would return without waiting again, at least one.
+
+        A waiting task runs once a tick, in which several handshakes may complete: one by one, they overfill the queue.
+        """
+        accepted = [await self._to_accept.receive()]
+        with suppress(trio.WouldBlock):
+            while True:
+                accepted.append(self._to_accept.receive_nowait())
+        return accepted
 
     async def check_alive(self, seconds: float) -> None:
         """Ask every connection for a sign of life, and abandon those that give none within `seconds`.

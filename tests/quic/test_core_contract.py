@@ -6,6 +6,7 @@ in a way nobody can explain. No other module may touch such a name.
 
 import ast
 import inspect
+import re
 import ssl
 import textwrap
 from collections import Counter, deque
@@ -60,7 +61,7 @@ PACKAGE = Path(connet_trio.__file__).parent
 SEAM = {
     *(
         PACKAGE / "quic" / f"{name}.py"
-        for name in ("core", "datagram_sizing", "engine_controllers", "pacing", "recovery")
+        for name in ("core", "datagram_sizing", "engine_controllers", "leftovers", "pacing", "recovery")
     ),
     *(PACKAGE / "quic" / "fast").glob("*.py"),
 }
@@ -76,11 +77,13 @@ CONNECTION = {
     "_close_event": type(None),
     "_close_pending": bool,
     "_configuration": QuicConfiguration,
+    "_crypto_buffers": dict,
     "_crypto_streams": dict,
     "_cryptos": dict,
     "_datagrams_pending": deque,
     "_events": deque,
     "_get_or_create_stream": Callable,
+    "_handle_crypto_frame": Callable,
     "_handle_max_stream_data_frame": Callable,
     "_handle_max_streams_bidi_frame": Callable,
     "_handle_new_connection_id_frame": Callable,
@@ -91,6 +94,7 @@ CONNECTION = {
     "_idle_timeout": Callable,
     "_initialize": Callable,
     "_is_client": bool,
+    "_local_active_connection_id_limit": int,
     "_local_max_data": Limit,
     "_local_max_stream_data_bidi_local": int,
     "_local_max_stream_data_bidi_remote": int,
@@ -135,7 +139,11 @@ CONNECTION = {
 """Private names of a connection that has not begun, and what they hold."""
 CONTEXT = {
     "_alpn_protocols": list,
+    "_certificate_request": type(None),
     "_client_handle_certificate_verify": Callable,
+    "_ec_private_keys": list,
+    "_key_schedule_proxy": type(None),
+    "_key_schedule_psk": type(None),
     "_peer_certificate": type(None),
     "_peer_certificate_chain": list,
     "_request_client_certificate": bool,
@@ -144,6 +152,7 @@ CONTEXT = {
     "_server_handle_hello": Callable,
     "_set_peer_certificate": Callable,
     "_supported_groups": list,
+    "_x25519_private_key": type(None),
 }
 SENDER = {
     "_buffer": bytearray,
@@ -186,6 +195,7 @@ PINNED = {*CONNECTION, *CONTEXT, *SENDER, *RECEIVER, *RECOVERY, *CRYPTO, *SEAL, 
 PARAMETERS: dict[tuple[type, str], list[str]] = {
     (QuicConnection, "_close_end"): [],
     (QuicConnection, "_get_or_create_stream"): ["frame_type", "stream_id"],
+    (QuicConnection, "_handle_crypto_frame"): ["context", "frame_type", "buf"],
     (QuicConnection, "_handle_max_streams_bidi_frame"): ["context", "frame_type", "buf"],
     (QuicConnection, "_handle_new_connection_id_frame"): ["context", "frame_type", "buf"],
     (QuicConnection, "_idle_timeout"): [],
@@ -1138,3 +1148,15 @@ def test_what_a_congestion_event_changes_in_cubic_is_what_ours_takes_back() -> N
     changed = {name for name, value in vars(cubic).items() if before[name] != value}
     assert changed - {"bytes_in_flight"} <= set(REDUCED_FIELDS), moved("a congestion event changes more")
     assert set(REDUCED_FIELDS) <= before.keys(), moved("cubic has other fields")
+
+
+def test_the_sets_of_epochs_depend_on_nothing_but_their_letters_and_are_never_changed() -> None:
+    assert connection_module.EPOCHS("IH01") == {*tls.Epoch}, moved("EPOCHS is something else")
+    assert isinstance(connection_module.EPOCHS("1"), frozenset)
+
+
+def test_after_the_handshake_tls_looks_at_nothing_that_was_dropped() -> None:
+    source = inspect.getsource(tls.Context._client_handle_new_session_ticket)
+    before, _, after = source.partition("if self.new_session_ticket_cb is not None:")
+    assert after, moved("tickets are told to nobody in another way")
+    assert set(re.findall(r"self\.\w+", before)) <= {"self._client_handle_new_session_ticket"}

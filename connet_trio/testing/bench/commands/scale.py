@@ -7,6 +7,7 @@ import attrs
 import click
 import trio
 
+from connet_trio.quic import QuicEngine
 from connet_trio.testing.bench.commands.options import failures_told, json_option, write_output
 from connet_trio.testing.bench.scale import format_scale, run_scale
 
@@ -30,6 +31,6 @@ def scale(engine: str, json_file: Any, **amounts: Any) -> None:
     Between two processes, over the Stream API; CPU seconds and memory of each by itself.
     """
     with failures_told():
-        figures = trio.run(partial(run_scale, **amounts, fast=engine == "fast"))
+        figures = trio.run(partial(run_scale, **amounts, quic_engine=QuicEngine(engine)))
         write_output({"json_file": json_file}, attrs.asdict(figures))
     click.echo(format_scale(figures))
