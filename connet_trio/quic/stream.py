@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from connet_trio.quic.connection import Connection
 
 SEND_LOW_BYTES = SEND_HIGH_BYTES // 2
-RECEIVE_BYTES = 1 << 18
+RECEIVE_BYTES = 1 << 19
 """What `receive_some` returns at most unless asked otherwise."""
 
 
