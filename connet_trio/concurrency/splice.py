@@ -3,7 +3,8 @@
 Each direction is on its own. An end is passed on as an end, an abandoned sender as `reset`, an abandoned receiver as
 `stop`, with its code, and at once: a direction that carries nothing notices too, and so does one that is held back,
 whose chunk in hand is then dropped. Backpressure is the sender's wait; at most one chunk of `receive_some` is held in
-each direction.
+each direction. From one QUIC stream to another, bytes go over as they arrive, and no task is woken for them, for as
+long as the sink has room.
 
 Where an end may stand for a loss (`AbortableStream.ends_are_whole`), nobody may ever come to read what the other
 direction carries: once one has ended there, the other is given up when it is held back for `PATIENCE_SECONDS`.
@@ -77,7 +78,15 @@ async def _copy(source: AbortableStream, sink: AbortableStream, count: Count, pa
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch_source, source, sink, nursery.cancel_scope)
         nursery.start_soon(_watch_sink, source, sink, nursery.cancel_scope)
-        await _carry(source, sink, count, patience)
+
+        def take(data: bytes) -> bool:
+            taken = sink.send_nowait(data)
+            if taken:
+                count(len(data))
+            return taken
+
+        with source.handing_over(take):
+            await _carry(source, sink, count, patience)
         nursery.cancel_scope.cancel()
     patience.handle_end()
 
