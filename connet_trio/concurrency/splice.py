@@ -3,7 +3,8 @@
 Each direction is on its own. An end is passed on as an end, an abandoned sender as `reset`, an abandoned receiver as
 `stop`, with its code, and at once: a direction that carries nothing notices too, and so does one that is held back,
 whose chunk in hand is then dropped. Backpressure is the sender's wait; at most one chunk of `receive_some` is held in
-each direction.
+each direction. From one QUIC stream to another, bytes go over as they arrive, and no task is woken for them, for as
+long as the sink has room.
 
 Where an end may stand for a loss (`AbortableStream.ends_are_whole`), nobody may ever come to read what the other
 direction carries: once one has ended there, the other is given up when it is held back for `PATIENCE_SECONDS`.
@@ -49,34 +50,43 @@ class _Patience:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._one_ended = False
-        self._sending: dict[trio.CancelScope, None] = {}
+        self._sending: dict[trio.CancelScope, float] = {}  # and how long each may then take
 
     @contextmanager
-    def bounded(self) -> Iterator[None]:
-        """Around a wait for the other side to take something; raises StreamBroken when patience is over."""
+    def bounded(self, size: int) -> Iterator[None]:
+        """Around a wait for the other side to take `size` bytes; raises StreamBroken when patience is over."""
+        seconds = self._seconds * max(1, size / PIECE_BYTES)
         with trio.CancelScope() as scope:
-            self._sending[scope] = None
+            self._sending[scope] = seconds
             if self._one_ended:
-                scope.deadline = trio.current_time() + self._seconds
+                scope.deadline = trio.current_time() + seconds
             try:
                 yield
             finally:
                 del self._sending[scope]
         if scope.cancelled_caught:
-            raise StreamBroken(f"held back for {self._seconds:g} s after the other direction had ended")
+            raise StreamBroken(f"held back for {seconds:g} s after the other direction had ended")
 
     def handle_end(self) -> None:
         """One direction has ended."""
         self._one_ended = True
-        for scope in self._sending:
-            scope.deadline = trio.current_time() + self._seconds
+        for scope, seconds in self._sending.items():
+            scope.deadline = trio.current_time() + seconds
 
 
 async def _copy(source: AbortableStream, sink: AbortableStream, count: Count, patience: _Patience) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch_source, source, sink, nursery.cancel_scope)
         nursery.start_soon(_watch_sink, source, sink, nursery.cancel_scope)
-        await _carry(source, sink, count, patience)
+
+        def take(data: bytes) -> bool:
+            taken = sink.send_nowait(data)
+            if taken:
+                count(len(data))
+            return taken
+
+        with source.handing_over(take):
+            await _carry(source, sink, count, patience)
         nursery.cancel_scope.cancel()
     patience.handle_end()
 
@@ -92,10 +102,8 @@ async def _carry(source: AbortableStream, sink: AbortableStream, count: Count, p
             if not data:
                 await sink.send_eof()
                 return
-            view = memoryview(data)
-            for start in range(0, len(data), PIECE_BYTES):
-                with patience.bounded():
-                    await sink.send_all(view[start : start + PIECE_BYTES])
+            with patience.bounded(len(data)):
+                await sink.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             source.stop(_code(exc))
             return

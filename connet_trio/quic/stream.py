@@ -10,11 +10,13 @@ for what was taken, so an application that stops reading stops its peer. The two
 import enum
 import operator
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
 
-from connet_trio.concurrency.byte_stream import AbortableStream, StreamBroken
+from connet_trio.concurrency.byte_stream import AbortableStream, StreamBroken, Take
 from connet_trio.quic.limits import SEND_HIGH_BYTES
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 SEND_AGAIN_BYTES = SEND_HIGH_BYTES // 2
 """Room at which a blocked sender goes on."""
-RECEIVE_BYTES = 1 << 18
+RECEIVE_BYTES = 1 << 19
 """What `receive_some` returns at most unless asked otherwise."""
 
 
@@ -69,6 +71,7 @@ class Stream(AbortableStream):
         self._broken_off = trio.Event()
         self._send_lock = trio.StrictFIFOLock()
         self._receiving = False
+        self._take_over: Take | None = None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -99,6 +102,15 @@ class Stream(AbortableStream):
                         continue
                     self.connection.write(self.id, view[sent : sent + room])
                     sent += room
+
+    def send_nowait(self, data: bytes) -> bool:
+        """See `AbortableStream.send_nowait`."""
+        if self._closed or self._send_state is not SendState.OPEN or self._send_lock.locked():
+            return False
+        if len(data) > SEND_HIGH_BYTES - self.connection.core.send_backlog(self.id):
+            return False
+        self.connection.write(self.id, data)
+        return True
 
     async def wait_send_all_might_not_block(self) -> None:
         """Return when `send_all` of a few bytes would not wait for acknowledgements."""
@@ -198,6 +210,16 @@ class Stream(AbortableStream):
             await trio.lowlevel.cancel_shielded_checkpoint()
         return data
 
+    @contextmanager
+    def handing_over(self, take: Take) -> Iterator[None]:
+        """See `AbortableStream.handing_over`. Credit is granted for what `take` has accepted."""
+        assert self._take_over is None
+        self._take_over = take
+        try:
+            yield
+        finally:
+            self._take_over = None
+
     def stop(self, code: int = 0) -> None:
         """Tell the peer to send no more (STOP_SENDING); what has arrived unread is dropped."""
         if self._receive_state is ReceiveState.OPEN:
@@ -280,11 +302,21 @@ class Stream(AbortableStream):
         """Bytes in order; returns False when nobody will read them."""
         if self._receive_state is not ReceiveState.OPEN:
             return False
-        if data:
-            self._chunks.append(data)
         self._fin_received = self._fin_received or fin
+        if data and self._hand_over(data):
+            if not fin:
+                return True
+        elif data:
+            self._chunks.append(data)
         self._readable.set()
         self._tell_over()
+        return True
+
+    def _hand_over(self, data: bytes) -> bool:
+        # somebody waits and nothing is before it, so this is what `receive_some` would return
+        if self._take_over is None or not self._receiving or self._chunks or not self._take_over(data):
+            return False
+        self.connection.consume(self.id, len(data))
         return True
 
     def handle_reset(self, code: int) -> None:

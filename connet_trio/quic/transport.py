@@ -242,7 +242,7 @@ class Transport:
             for _ in range(TURNS_PER_TICK):
                 received = self._socket.receive_batch()
                 self._turn(received, trio.current_time() + TIMER_SLACK)
-                if not received:
+                if not received and not self._marked:
                     break
 
     def _turn(self, received: list[Datagram], now: float) -> None:
