@@ -1,7 +1,7 @@
 """Small tools for tasks: waiting, retrying, copying, counting."""
 
 from connet_trio.concurrency.backoff import Backoff
-from connet_trio.concurrency.byte_stream import AbortableStream, StreamBroken
+from connet_trio.concurrency.byte_stream import AbortableStream, StreamBroken, Told, ignore_code
 from connet_trio.concurrency.clock_watch import ClockWatch, watch_wall_clock
 from connet_trio.concurrency.outage import Outage
 from connet_trio.concurrency.outlasting import outlasting
@@ -17,9 +17,11 @@ __all__ = [
     "ClockWatch",
     "Outage",
     "StreamBroken",
+    "Told",
     "Watched",
     "Workload",
     "first_error",
+    "ignore_code",
     "keep_session",
     "outlasting",
     "single_error",

@@ -8,6 +8,12 @@ import trio
 
 Take = Callable[[bytes], bool]
 """Takes all of some bytes at once, or none of them (False)."""
+Told = Callable[[int], None]
+"""Given the code of the other side, 0 for none. It may be called in anybody's task: it neither waits nor raises."""
+
+
+def ignore_code(code: int) -> None:
+    """For those who need no longer be told."""
 
 
 class StreamBroken(trio.BrokenResourceError):
@@ -51,13 +57,12 @@ class AbortableStream(trio.abc.HalfCloseableStream):
         yield
 
     @abstractmethod
-    async def wait_stopped(self) -> int:
-        """Wait until the other side has abandoned receiving, or is gone; returns its code."""
+    def on_stopped(self, tell: Told) -> None:
+        """Call `tell` once the other side has abandoned receiving, or is gone; at once if it has. One at a time."""
 
-    async def wait_reset(self) -> int:
-        """Wait until the other side has abandoned sending, or is gone; returns its code.
+    def on_reset(self, tell: Told) -> None:
+        """Call `tell` once the other side has abandoned sending, or is gone; at once if it has. One at a time.
 
         What `receive_some` would say too, for those who cannot receive because they are held back elsewhere. A stream
-        that learns of it only by receiving never returns.
+        that learns of it only by receiving never tells.
         """
-        await trio.sleep_forever()

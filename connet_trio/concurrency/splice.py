@@ -8,15 +8,16 @@ long as the sink has room.
 
 Where an end may stand for a loss (`AbortableStream.ends_are_whole`), nobody may ever come to read what the other
 direction carries: once one has ended there, the other is given up when it is held back for `PATIENCE_SECONDS`.
+
+One task and one cancel scope for each direction: connections are many and short, and most of them carry two chunks.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import trio
 
-from connet_trio.concurrency.byte_stream import AbortableStream, StreamBroken
+from connet_trio.concurrency.byte_stream import AbortableStream, StreamBroken, ignore_code
 
 Count = Callable[[int], None]
 
@@ -38,86 +39,93 @@ async def splice(
     Args:
       to_right: told the size of each chunk that `right` has accepted; `to_left` likewise.
     """
-    patience = _Patience(math.inf if left.ends_are_whole and right.ends_are_whole else PATIENCE_SECONDS)
+    patience = math.inf if left.ends_are_whole and right.ends_are_whole else PATIENCE_SECONDS
+    there, back = _Direction(left, right, to_right, patience), _Direction(right, left, to_left, patience)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_copy, left, right, to_right, patience)
-        nursery.start_soon(_copy, right, left, to_left, patience)
+        nursery.start_soon(back.carry, there)
+        await there.carry(back)
 
 
-class _Patience:
-    """How long one direction may be held back, which is for ever until the other has ended."""
+class _Direction:
+    """What one stream says and the other hears."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._one_ended = False
-        self._sending: dict[trio.CancelScope, float] = {}  # and how long each may then take
+    def __init__(self, source: AbortableStream, sink: AbortableStream, count: Count, patience: float) -> None:
+        self._source, self._sink = source, sink
+        self._count = count
+        self._patience = patience
+        self._limit = math.inf  # seconds for each piece; that patience once the other direction has ended
+        self._in_hand = 0
+        self._scope = trio.CancelScope()
+        self._reset_code: int | None = None
+        self._stop_code: int | None = None
 
-    @contextmanager
-    def bounded(self, size: int) -> Iterator[None]:
-        """Around a wait for the other side to take `size` bytes; raises StreamBroken when patience is over."""
-        seconds = self._seconds * max(1, size / PIECE_BYTES)
-        with trio.CancelScope() as scope:
-            self._sending[scope] = seconds
-            if self._one_ended:
-                scope.deadline = trio.current_time() + seconds
+    async def carry(self, opposite: "_Direction") -> None:
+        """Carry bytes until this direction has ended, and tell the opposite one."""
+        self._source.on_reset(self._handle_reset)
+        self._sink.on_stopped(self._handle_stopped)
+        with self._scope, self._source.handing_over(self._take):
+            await self._copy()
+        self._source.on_reset(ignore_code)
+        self._sink.on_stopped(ignore_code)
+        if self._reset_code is not None:
+            self._sink.reset(self._reset_code)
+        elif self._scope.cancelled_caught:
+            self._source.stop(self._stop_code or 0)
+        opposite.handle_opposite_end()
+
+    def handle_opposite_end(self) -> None:
+        """The opposite direction has ended."""
+        self._limit = self._patience
+        if self._in_hand:
+            self._bound_sending()
+
+    def _handle_reset(self, code: int) -> None:
+        self._reset_code = code
+        self._scope.cancel()
+
+    def _handle_stopped(self, code: int) -> None:
+        self._stop_code = code
+        self._scope.cancel()
+
+    async def _copy(self) -> None:
+        source, sink = self._source, self._sink
+        while True:
             try:
-                yield
-            finally:
-                del self._sending[scope]
-        if scope.cancelled_caught:
-            raise StreamBroken(f"held back for {seconds:g} s after the other direction had ended")
-
-    def handle_end(self) -> None:
-        """One direction has ended."""
-        self._one_ended = True
-        for scope, seconds in self._sending.items():
-            scope.deadline = trio.current_time() + seconds
-
-
-async def _copy(source: AbortableStream, sink: AbortableStream, count: Count, patience: _Patience) -> None:
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_watch_source, source, sink, nursery.cancel_scope)
-        nursery.start_soon(_watch_sink, source, sink, nursery.cancel_scope)
-
-        def take(data: bytes) -> bool:
-            taken = sink.send_nowait(data)
-            if taken:
-                count(len(data))
-            return taken
-
-        with source.handing_over(take):
-            await _carry(source, sink, count, patience)
-        nursery.cancel_scope.cancel()
-    patience.handle_end()
-
-
-async def _carry(source: AbortableStream, sink: AbortableStream, count: Count, patience: _Patience) -> None:
-    while True:
-        try:
-            data = await source.receive_some()
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-            sink.reset(_code(exc))
-            return
-        try:
-            if not data:
-                await sink.send_eof()
+                data = await source.receive_some()
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+                sink.reset(_code(exc))
                 return
-            with patience.bounded(len(data)):
-                await sink.send_all(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-            source.stop(_code(exc))
-            return
-        count(len(data))
+            try:
+                if not data:
+                    await sink.send_eof()
+                    return
+                if self._patience == math.inf:
+                    await sink.send_all(data)
+                else:
+                    await self._send_bounded(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+                source.stop(_code(exc))
+                return
+            self._count(len(data))
 
+    def _take(self, data: bytes) -> bool:
+        taken = self._sink.send_nowait(data)
+        if taken:
+            self._count(len(data))
+        return taken
 
-async def _watch_source(source: AbortableStream, sink: AbortableStream, copying: trio.CancelScope) -> None:
-    sink.reset(await source.wait_reset())
-    copying.cancel()
+    async def _send_bounded(self, data: bytes | bytearray) -> None:
+        """Send `data`, bounding the wait; when it lapses, the scope of this direction is cancelled."""
+        self._in_hand = len(data)
+        self._bound_sending()
+        try:
+            await self._sink.send_all(data)
+        finally:
+            self._in_hand = 0
+            self._scope.deadline = math.inf
 
-
-async def _watch_sink(source: AbortableStream, sink: AbortableStream, copying: trio.CancelScope) -> None:
-    source.stop(await sink.wait_stopped())
-    copying.cancel()
+    def _bound_sending(self) -> None:
+        self._scope.deadline = trio.current_time() + self._limit * max(1, self._in_hand / PIECE_BYTES)
 
 
 def _code(exc: BaseException) -> int:

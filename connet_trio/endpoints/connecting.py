@@ -39,7 +39,7 @@ async def connect_directly(connection: Connection) -> Stream:
 
 
 async def _connect(connection: Connection, version: WireVersion, request: Connect) -> Stream:
-    stream = await connection.open_stream()
+    stream = connection.open_stream_nowait() or await connection.open_stream()
     try:
         records = RecordStream(stream, version, max_frame_bytes=MAX_CONNECT_BYTES)
         await records.send(codecs.PEER_REQUEST, request)

@@ -1,5 +1,7 @@
 """A destination: a `trio.abc.Listener` of the streams that sources open to it."""
 
+from contextlib import suppress
+
 import trio
 
 from connet_trio.concurrency import Watched, single_error
@@ -71,6 +73,9 @@ class Destination(Endpoint, trio.abc.Listener[Stream]):
     async def _hand_over(self, stream: Stream) -> None:
         """Wait until somebody accepts the stream, or its source has given it up."""
         try:
+            with suppress(trio.WouldBlock):
+                self._accepted.send_nowait(stream)  # most often somebody is waiting for one
+                return
             with single_error():
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_cancel_when_reset, stream, nursery.cancel_scope)

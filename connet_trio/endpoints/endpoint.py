@@ -332,8 +332,8 @@ class Endpoint:
 
     def handle_answer(self, path: Path) -> None:
         """A path answered."""
-        self.known.paths.handle_answer(path)
-        self._refresh()
+        if self.known.paths.handle_answer(path):
+            self._refresh()
 
     def _refresh(self) -> None:
         """Peers, relays or suspicions are different: tell those who watch."""

@@ -2,7 +2,6 @@
 
 import trio
 
-from connet_trio.concurrency import single_error
 from connet_trio.endpoints.connecting import ANSWER_SECONDS, connect_directly
 from connet_trio.endpoints.endpoint import ClientContext, Endpoint
 from connet_trio.engine import Path
@@ -62,11 +61,10 @@ class Source(Endpoint):
             raise PathLost(f"the path {self.log.describe_path(path)} is gone")
         stream: Stream | None = None
         try:
-            with trio.move_on_after(self._attempt_seconds) as scope, single_error():
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_give_up_when_silent, connection, scope)
-                    stream = await self._connect(path, connection)
-                    nursery.cancel_scope.cancel()
+            # one from which nothing comes, not even an acknowledgement, is given up sooner
+            patience = max(SILENCE_SECONDS, SILENCE_ROUND_TRIPS * connection.smoothed_rtt)
+            with connection.deadline(self._attempt_seconds, silent_seconds=patience):
+                stream = await self._connect(path, connection)
         except Refused:
             self.handle_answer(path)
             raise
@@ -84,12 +82,3 @@ class Source(Endpoint):
         if path.kind.is_direct:
             return await connect_directly(connection)
         return await self.known.links[path.id].connect(connection)
-
-
-async def _give_up_when_silent(connection: Connection, scope: trio.CancelScope) -> None:
-    """Cancel an attempt on a connection from which nothing comes any more, not even an acknowledgement."""
-    asked = trio.current_time()
-    patience = max(SILENCE_SECONDS, SILENCE_ROUND_TRIPS * connection.smoothed_rtt)
-    await trio.sleep(patience)
-    if connection.last_heard < asked:
-        scope.cancel()

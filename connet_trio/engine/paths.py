@@ -156,9 +156,9 @@ class Paths:
         if path in self.active():
             self._suspect_until[path] = now + self._probe_interval_seconds
 
-    def handle_answer(self, path: Path) -> None:
-        """Whoever is at the end of `path` has answered, if only to refuse."""
-        self._suspect_until.pop(path, None)
+    def handle_answer(self, path: Path) -> bool:
+        """Whoever is at the end of `path` has answered, if only to refuse; returns whether that is news."""
+        return self._suspect_until.pop(path, None) is not None
 
     # --- time
 

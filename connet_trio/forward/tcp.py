@@ -7,10 +7,11 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from ipaddress import ip_address
 
 import trio
 
-from connet_trio.concurrency import AbortableStream, Workload, splice
+from connet_trio.concurrency import AbortableStream, Told, Workload, ignore_code, splice
 from connet_trio.errors import BindFailed, ConnectFailed, EndpointClosed
 from connet_trio.forward.traffic import Traffic
 from connet_trio.records.model import HostPort
@@ -30,14 +31,15 @@ class TcpStream(AbortableStream):
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
-        self._broken = trio.Event()
+        self._is_broken = False
+        self._tell_stopped: Told = ignore_code
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """See `trio.abc.SendStream`."""
         try:
             await self._stream.send_all(data)
         except trio.BrokenResourceError:
-            self._broken.set()
+            self._note_broken()
             raise
 
     async def wait_send_all_might_not_block(self) -> None:
@@ -53,7 +55,7 @@ class TcpStream(AbortableStream):
         try:
             return bytes(await self._stream.receive_some(RECEIVE_BYTES if max_bytes is None else max_bytes))
         except trio.BrokenResourceError:
-            self._broken.set()
+            self._note_broken()
             raise
 
     def reset(self, code: int = 0) -> None:
@@ -62,19 +64,24 @@ class TcpStream(AbortableStream):
             with suppress(OSError):  # some systems refuse options of a connection that the peer has reset
                 self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOTHING)
             self._stream.socket.close()
-        self._broken.set()
+        self._note_broken()
 
     def stop(self, code: int = 0) -> None:
         """TCP has no word for it: the peer is held back by its window until the connection closes."""
 
-    async def wait_stopped(self) -> int:
-        """Wait until the connection is seen to be broken; TCP tells only those who read or write."""
-        await self._broken.wait()
-        return 0
+    def on_stopped(self, tell: Told) -> None:
+        """Tells when the connection is seen to be broken; TCP says so only to those who read or write."""
+        self._tell_stopped = tell
+        if self._is_broken:
+            tell(0)
 
     async def aclose(self) -> None:
         """Close both directions."""
         await self._stream.aclose()
+
+    def _note_broken(self) -> None:
+        self._is_broken = True
+        self._tell_stopped(0)
 
 
 async def open_tcp_listeners(place: HostPort) -> list[trio.SocketListener]:
@@ -128,7 +135,7 @@ async def serve_destination_stream(
     """Carry one accepted stream to the local service; a service that cannot be reached resets it at once."""
     try:
         with trio.fail_after(dial_timeout) if dial_timeout is not None else trio.CancelScope():
-            accepted = await trio.open_tcp_stream(target.host, target.port)
+            accepted = await _connect(target)
     except (OSError, UnicodeError, trio.TooSlowError) as exc:
         logger.warning("%s: the service at %s cannot be reached: %s", printable(name), target, _why(exc, dial_timeout))
         # not an end, which whoever dialled could not tell from an empty answer
@@ -141,6 +148,21 @@ async def serve_destination_stream(
         raise
     async with TcpStream(accepted) as local:
         await join(local, remote, traffic)
+
+
+async def _connect(target: HostPort) -> trio.SocketStream:
+    """A connection to `target`; a numeric address is dialled without the race between the addresses of a name."""
+    try:
+        family = socket.AF_INET if ip_address(target.host).version == 4 else socket.AF_INET6
+    except ValueError:
+        return await trio.open_tcp_stream(target.host, target.port)
+    dialled = trio.socket.socket(family)
+    try:
+        await dialled.connect((target.host, target.port))
+    except BaseException:
+        dialled.close()
+        raise
+    return trio.SocketStream(dialled)
 
 
 async def join(local: AbortableStream, remote: AbortableStream, traffic: Traffic) -> None:

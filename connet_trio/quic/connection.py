@@ -6,6 +6,7 @@ The transport owns the datagrams and the time (`transport.py`); tasks only chang
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from copy import copy
 from typing import Protocol
 
@@ -123,12 +124,15 @@ class Connection:
           PathLost: the connection is over.
         """
         await trio.lowlevel.checkpoint()
-        while True:
-            self._raise_if_lost()
-            stream_id = self.core.open_stream_id()
-            if stream_id is not None:
-                return self._add_stream(stream_id)
+        while (stream := self.open_stream_nowait()) is None:
             await self._credit.wait()
+        return stream
+
+    def open_stream_nowait(self) -> Stream | None:
+        """As `open_stream`, None while the peer does not allow one more."""
+        self._raise_if_lost()
+        stream_id = self.core.open_stream_id()
+        return None if stream_id is None else self._add_stream(stream_id)
 
     async def accept_stream(self) -> Stream:
         """The next stream the peer opens.
@@ -166,6 +170,10 @@ class Connection:
     async def wait_heard(self) -> None:
         """Wait until something is heard from now on, or the connection is over."""
         await self._liveness.wait_heard()
+
+    def deadline(self, seconds: float, *, silent_seconds: float) -> AbstractContextManager[trio.CancelScope]:
+        """A scope that is cancelled after `seconds`, or after `silent_seconds` from now in which nothing was heard."""
+        return self._liveness.deadline(seconds, silent_seconds=silent_seconds)
 
     async def wait_idle(self) -> None:
         """Wait until there is no stream that is not over (`stream_count`), or the connection is."""

@@ -45,6 +45,9 @@ from connet_trio.quic.stream_table import StreamTable
 STATELESS_RESET_REASON = "stateless reset"
 PING_PADDING_BYTES = 24
 """Makes a keepalive longer than 43 bytes, so that a peer that restarted can answer it with a stateless reset."""
+LONE_ACK_SECONDS = 0.005
+"""How long a single packet waits for its acknowledgement, which may leave together with an answer; the transport
+parameters allow 25 ms. From the second packet on (RFC 9000 section 13.2.2) it waits no longer than aioquic lets it."""
 CLOSE_REPEATS = 8
 """How often at most a close is repeated to a peer that goes on talking, when it has sent twice as much each time."""
 DUPLICATE_WINDOW_PACKETS = 1024
@@ -308,12 +311,31 @@ class Core(SizedConnection):
         for data, path in datagrams:
             if self._close_pending:
                 break  # what comes between our close and its departure is for nobody
-            self.receive_datagram(data, self._known_path(path), now)
+            self._receive_one(data, self._known_path(path), now)
             if self._state is QuicConnectionState.CLOSING:
                 self._closing_heard += 1
         heard = not self._ack_eliciting_sent_since_receipt
         self._ack_eliciting_sent_since_receipt = sent and not heard
         return heard
+
+    def _receive_one(self, data: bytes, path: NetworkPath, now: float) -> None:
+        space = self._spaces.get(tls.Epoch.ONE_RTT)
+        if space is None:
+            self.receive_datagram(data, path, now)
+            return
+        awaited, space.ack_at = space.ack_at, None
+        self.receive_datagram(data, path, now)
+        eliciting, space.ack_at = space.ack_at is not None, awaited
+        self._note_eliciting(int(eliciting), now)
+
+    def _note_eliciting(self, packets: int, now: float) -> None:
+        """So many more packets ask for an acknowledgement; `ack_at` is when those before them are acknowledged."""
+        if packets:
+            space = self._spaces[tls.Epoch.ONE_RTT]
+            if space.ack_at is None:
+                space.ack_at = now + (LONE_ACK_SECONDS if packets == 1 else self._ack_delay)
+            else:
+                space.ack_at = min(space.ack_at, now + self._ack_delay)
 
     @property
     def current_path(self) -> NetworkPath | None:

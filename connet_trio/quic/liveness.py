@@ -6,6 +6,8 @@ it would hide that the path is dead for as long as it keeps coming.
 """
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import trio
 
@@ -24,6 +26,7 @@ class Liveness:
         """When something was last heard; at first, when the connection was begun."""
         self._asked = False
         self._heard: trio.Event | None = None
+        self._spared: list[Callable[[], None]] = []
         self._closed = trio.Event()
 
     def note_heard(self, now: float) -> None:
@@ -32,6 +35,10 @@ class Liveness:
         if self._heard is not None:
             self._heard.set()
             self._heard = None
+        if self._spared:
+            spared, self._spared = self._spared, []
+            for spare in spared:
+                spare()
 
     def note_asked(self) -> None:
         """A ping is under way; the engine repeats it until it is answered."""
@@ -70,3 +77,19 @@ class Liveness:
         if self._heard is None:
             self._heard = trio.Event()
         await self._heard.wait()
+
+    @contextmanager
+    def deadline(self, seconds: float, *, silent_seconds: float) -> Iterator[trio.CancelScope]:
+        """A scope that is cancelled after `seconds`, or after `silent_seconds` in which nothing has been heard."""
+        now = trio.current_time()
+
+        def spare() -> None:
+            scope.deadline = now + seconds
+
+        with trio.CancelScope(deadline=now + min(seconds, silent_seconds)) as scope:
+            self._spared.append(spare)
+            try:
+                yield scope
+            finally:
+                if spare in self._spared:
+                    self._spared.remove(spare)

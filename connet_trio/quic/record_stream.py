@@ -76,8 +76,11 @@ class RecordStream:
 
     async def _receive_frame(self) -> bytes | None:
         while (payload := self._decoder.next_frame()) is None:
+            wanted = self._decoder.wanted
             try:
-                data = await self.stream.receive_some(self._decoder.wanted)
+                # a record waits for its first bytes, or gives others a turn; the rest has most often come with them
+                rest = b"" if self._decoder.is_between_frames else self.stream.receive_nowait(wanted)
+                data = rest or await self.stream.receive_some(wanted)
             except trio.BrokenResourceError as exc:
                 raise explain(exc, self.stream) from exc
             if not data:

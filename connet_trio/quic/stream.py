@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from connet_trio.concurrency.byte_stream import AbortableStream, StreamBroken, Take
+from connet_trio.concurrency.byte_stream import AbortableStream, StreamBroken, Take, Told, ignore_code
 from connet_trio.quic.limits import SEND_HIGH_BYTES
 
 if TYPE_CHECKING:
@@ -48,6 +48,22 @@ class ReceiveState(enum.Enum):
     LOST = enum.auto()
 
 
+class OneTask:
+    """Around what one task at a time may do; raises `trio.BusyResourceError` for the second."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+        self.is_taken = False
+
+    def __enter__(self) -> None:
+        if self.is_taken:
+            raise trio.BusyResourceError(f"another task is {self._doing}")
+        self.is_taken = True
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.is_taken = False
+
+
 class Stream(AbortableStream):
     """A stream of a `Connection`; made by `open_stream` and `accept_stream`.
 
@@ -69,8 +85,10 @@ class Stream(AbortableStream):
         self._delivered = trio.Event()
         self._stopped = trio.Event()
         self._broken_off = trio.Event()
-        self._send_lock = trio.StrictFIFOLock()
-        self._receiving = False
+        self._tell_stopped: Told = ignore_code
+        self._tell_reset: Told = ignore_code
+        self._sending = OneTask("sending on this stream")
+        self._receiving = OneTask("receiving from this stream")
         self._take_over: Take | None = None
         self._closed = False
 
@@ -89,46 +107,48 @@ class Stream(AbortableStream):
 
         If cancelled, an unknown part of `data` was sent: reset the stream.
         """
-        if self._send_lock.locked():
-            raise trio.BusyResourceError("another task is sending on this stream")
-        async with self._send_lock:
+        with self._sending:
+            await trio.lowlevel.checkpoint_if_cancelled()
             self._check_sending()
+            waited = False
             with memoryview(data) as view:
                 sent = 0
                 while sent < len(view):
                     room = self.connection.core.send_room(self.id)
                     if room <= 0:
+                        waited = True
                         await self._wait_writable()
                         continue
                     self.connection.write(self.id, view[sent : sent + room])
                     sent += room
+            if not waited:
+                await trio.lowlevel.cancel_shielded_checkpoint()
 
     def send_nowait(self, data: bytes) -> bool:
         """See `AbortableStream.send_nowait`."""
-        if self._closed or self._send_state is not SendState.OPEN or self._send_lock.locked():
+        if self._closed or self._send_state is not SendState.OPEN or self._sending.is_taken:
             return False
-        if len(data) > SEND_HIGH_BYTES - self.connection.core.send_backlog(self.id):
+        if len(data) > self.connection.core.send_room(self.id):
             return False
         self.connection.write(self.id, data)
         return True
 
     async def wait_send_all_might_not_block(self) -> None:
         """Return when `send_all` of a few bytes would not wait for acknowledgements."""
-        if self._send_lock.locked():
-            raise trio.BusyResourceError("another task is sending on this stream")
-        async with self._send_lock:
+        with self._sending:
+            await trio.lowlevel.checkpoint()
             self._check_sending()
             while self.connection.core.send_room(self.id) <= 0:
                 await self._wait_writable()
 
     async def send_eof(self) -> None:
         """Send FIN after all that was sent; the receiving direction goes on."""
-        if self._send_lock.locked():
-            raise trio.BusyResourceError("another task is sending on this stream")
-        async with self._send_lock:
+        with self._sending:
+            await trio.lowlevel.checkpoint_if_cancelled()
             if self._send_state is not SendState.FINISHED:
                 self._check_sending()
                 self.finish()
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
     def finish(self) -> None:
         """`send_eof` without waiting: sends FIN, if this direction is still open."""
@@ -162,6 +182,12 @@ class Stream(AbortableStream):
         await self._stopped.wait()
         return self._stop_code
 
+    def on_stopped(self, tell: Told) -> None:
+        """As `wait_stopped`, for one who waits elsewhere."""
+        self._tell_stopped = tell
+        if self._stopped.is_set():
+            tell(self._stop_code)
+
     async def _wait_writable(self) -> None:
         self._writable = trio.Event()
         self.connection.blocked[self.id] = self
@@ -191,11 +217,8 @@ class Stream(AbortableStream):
         """What has arrived, at most `max_bytes`; b"" at the end. Grants the peer credit for what it returns."""
         if max_bytes is not None and operator.index(max_bytes) < 1:
             raise ValueError("max_bytes must be at least 1")
-        if self._receiving:
-            raise trio.BusyResourceError("another task is receiving from this stream")
-        await trio.lowlevel.checkpoint_if_cancelled()
-        self._receiving = True
-        try:
+        with self._receiving:
+            await trio.lowlevel.checkpoint_if_cancelled()
             waited = False
             while not self._chunks:
                 if self._at_end():
@@ -203,12 +226,15 @@ class Stream(AbortableStream):
                 waited = True
                 self._readable = trio.Event()
                 await self._readable.wait()
-        finally:
-            self._receiving = False
-        data = self._take(RECEIVE_BYTES if max_bytes is None else max_bytes)
+            data = self._take(RECEIVE_BYTES if max_bytes is None else max_bytes)
         if not waited:
             await trio.lowlevel.cancel_shielded_checkpoint()
         return data
+
+    def receive_nowait(self, max_bytes: int) -> bytes:
+        """As `receive_some`, but b"" where that would wait, return the end or raise."""
+        with self._receiving:
+            return self._take(max_bytes)
 
     @contextmanager
     def handing_over(self, take: Take) -> Iterator[None]:
@@ -235,6 +261,12 @@ class Stream(AbortableStream):
         """Wait until the peer has reset this stream, or is gone without having ended it; returns the peer's code."""
         await self._broken_off.wait()
         return self._reset_code
+
+    def on_reset(self, tell: Told) -> None:
+        """As `wait_reset`, for one who waits elsewhere."""
+        self._tell_reset = tell
+        if self._broken_off.is_set():
+            tell(self._reset_code)
 
     def _at_end(self) -> bool:
         if self._closed:
@@ -314,7 +346,7 @@ class Stream(AbortableStream):
 
     def _hand_over(self, data: bytes) -> bool:
         # somebody waits and nothing is before it, so this is what `receive_some` would return
-        if self._take_over is None or not self._receiving or self._chunks or not self._take_over(data):
+        if self._take_over is None or not self._receiving.is_taken or self._chunks or not self._take_over(data):
             return False
         self.connection.consume(self.id, len(data))
         return True
@@ -326,7 +358,7 @@ class Stream(AbortableStream):
             self._chunks.clear()
             self._readable.set()
             self._tell_over()
-        self._broken_off.set()
+        self._note_broken_off()
 
     def handle_stop(self, code: int) -> None:
         """The peer reads no more; the engine has answered with RESET_STREAM."""
@@ -335,7 +367,7 @@ class Stream(AbortableStream):
             self._wake_sender()
             self._tell_over()
         self._stop_code = code
-        self._stopped.set()
+        self._note_stopped()
 
     def handle_lost(self) -> None:
         """The connection is over. Bytes that arrived before stay readable."""
@@ -343,11 +375,19 @@ class Stream(AbortableStream):
             self._send_state = SendState.LOST
         if self._receive_state is ReceiveState.OPEN and not self._fin_received:
             self._receive_state = ReceiveState.LOST
-            self._broken_off.set()
+            self._note_broken_off()
         self._readable.set()
-        self._stopped.set()
+        self._note_stopped()
         self._wake_sender()
         self._delivered.set()
+
+    def _note_broken_off(self) -> None:
+        self._broken_off.set()
+        self._tell_reset(self._reset_code)
+
+    def _note_stopped(self) -> None:
+        self._stopped.set()
+        self._tell_stopped(self._stop_code)
 
     def handle_room(self) -> None:
         """Enough was acknowledged for a blocked sender to go on."""

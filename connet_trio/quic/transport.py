@@ -44,6 +44,8 @@ TIMER_SLACK = 1e-6
 which under a virtual clock is for ever."""
 TURNS_PER_TICK = 4
 """Turns before other tasks get the thread: a tick of trio costs as much as ten packets."""
+BUSY_DATAGRAMS = 8
+"""When fewer have arrived, the next ones are waited for instead of being looked for at once."""
 RESETS_PER_SECOND = 100
 """Stateless resets we send at most: each answers a datagram anybody can forge."""
 HANDSHAKES_AT_ONCE = 1024
@@ -121,7 +123,8 @@ class Transport:
         self._table = RoutingTable()
         self._timers: TimerHeap[Connection] = TimerHeap()
         self._marked: dict[Connection, None] = {}
-        self._nap: trio.CancelScope | None = None
+        self._wake = trio.Event()
+        self._nap = trio.CancelScope()
         self._handshakes: dict[Connection, float] = {}
         self._unproved: dict[Connection, None] = {}  # those of them whose address may be forged
         self._largest_datagram = max_packet_size if socket.forbids_fragments else MAX_DATAGRAM_BYTES
@@ -211,8 +214,7 @@ class Transport:
         """`connection` may have something to send."""
         if connection not in self._marked:
             self._marked[connection] = None
-            if self._nap is not None:
-                self._nap.cancel()
+            self._wake.set()
 
     def route(self, connection_id: bytes, connection: Connection) -> None:
         """Datagrams for this ID go to `connection`."""
@@ -231,19 +233,38 @@ class Transport:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Carry datagrams and timers for every connection of this socket. Never returns."""
-        task_status.started()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._run_marked)
+            nursery.start_soon(self._run_timers)
+            task_status.started()
+            while True:
+                await self._socket.wait_readable()
+                self._turns()
+
+    async def _run_marked(self) -> None:
+        """Turns for what is marked. To wake a task that waits for the socket itself would cost four times as much."""
         while True:
             if self._marked:
                 await trio.lowlevel.checkpoint()
+                self._turns()
             else:
-                with trio.CancelScope(deadline=self._next_deadline()) as self._nap:
-                    await self._socket.wait_readable()
-                self._nap = None
-            for _ in range(TURNS_PER_TICK):
-                received = self._socket.receive_batch()
-                self._turn(received, trio.current_time() + TIMER_SLACK)
-                if not received and not self._marked:
-                    break
+                self._wake = trio.Event()
+                await self._wake.wait()
+                self._turn([], trio.current_time() + TIMER_SLACK)
+
+    async def _run_timers(self) -> None:
+        """Turns for what is due. Deadlines come earlier with nearly each packet, and hardly ever are reached."""
+        while True:
+            with trio.CancelScope(deadline=self._next_deadline()) as self._nap:
+                await trio.sleep_forever()
+            self._turn([], trio.current_time() + TIMER_SLACK)
+
+    def _turns(self) -> None:
+        for _ in range(TURNS_PER_TICK):
+            received = self._socket.receive_batch()
+            self._turn(received, trio.current_time() + TIMER_SLACK)
+            if len(received) < BUSY_DATAGRAMS and not self._marked:
+                break
 
     def _turn(self, received: list[Datagram], now: float) -> None:
         self._deliver(received, now)
@@ -264,6 +285,11 @@ class Transport:
                 self._marked[connection] = None
         if outgoing:
             self._socket.send_batch(outgoing)
+        if self._marked:
+            self._wake.set()
+        deadline = self._next_deadline()
+        if deadline < self._nap.deadline:
+            self._nap.deadline = deadline
 
     def _deliver(self, received: list[Datagram], now: float) -> None:
         batches: dict[Connection, list[Datagram]] = {}

@@ -6,6 +6,7 @@ one, and a payload without any is another record, given as `otherwise`: nothing 
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 import attrs
@@ -18,6 +19,11 @@ from connet_trio.wire.converter import make_converter
 from connet_trio.wire.protobuf import MessagePool
 
 T = TypeVar("T")
+
+REMEMBERED = 16
+"""Records, and payloads, that a remembering codec keeps of each kind."""
+SHORT_BYTES = 64
+"""Payloads above are never kept: they come from others, who choose their length."""
 
 
 class Codec(Protocol[T]):
@@ -95,6 +101,18 @@ class EnvelopeCodec(Generic[T]):
         return self._otherwise_codec.decode(payload)
 
 
+class RememberingCodec(Generic[T]):
+    """A codec that remembers the last short payloads: what begins a stream is nearly always the same few bytes."""
+
+    def __init__(self, codec: Codec[T]) -> None:
+        self._codec = codec
+        self.encode = lru_cache(REMEMBERED)(codec.encode)
+        self._decode_short = lru_cache(REMEMBERED)(codec.decode)
+
+    def decode(self, payload: bytes) -> T:
+        return self._codec.decode(payload) if len(payload) > SHORT_BYTES else self._decode_short(payload)
+
+
 CONTROL_AUTHENTICATE: Codec[control.Authenticate] = RecordCodec(control.Authenticate)
 """client → control, the first record."""
 
@@ -132,10 +150,12 @@ RELAY_AUTHENTICATE_REPLY: Codec[relay.AuthenticateReply] = EnvelopeCodec(
 )
 """relay → client, the answer."""
 
-PEER_REQUEST: Codec[peer.PeerRequest] = EnvelopeCodec("PeerRequest", {1: peer.Connect}, otherwise=peer.Check)
+PEER_REQUEST: Codec[peer.PeerRequest] = RememberingCodec(
+    EnvelopeCodec("PeerRequest", {1: peer.Connect}, otherwise=peer.Check)
+)
 """source → destination, or whoever dialled a direct connection and checks it."""
 
-PEER_RESPONSE: Codec[peer.PeerResponse] = EnvelopeCodec(
-    "PeerResponse", {1: Error, 2: peer.Connected}, otherwise=peer.Check
+PEER_RESPONSE: Codec[peer.PeerResponse] = RememberingCodec(
+    EnvelopeCodec("PeerResponse", {1: Error, 2: peer.Connected}, otherwise=peer.Check)
 )
 """The answer to a `PEER_REQUEST`."""

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from connet_trio.concurrency import AbortableStream, StreamBroken, splice
+from connet_trio.concurrency import AbortableStream, StreamBroken, Told, ignore_code, splice
 from connet_trio.concurrency.splice import PATIENCE_SECONDS, PIECE_BYTES
 
 CAPACITY = 100
@@ -26,10 +26,19 @@ class Direction:
     stop_code: int | None = None
     lost: bool = False
     changed: trio.Event = attrs.field(factory=trio.Event)
+    tell_stopped: Told = ignore_code
+    tell_reset: Told = ignore_code
 
     def change(self) -> None:
         self.changed.set()
         self.changed = trio.Event()
+        self.tell()
+
+    def tell(self) -> None:
+        if self.stop_code is not None or self.lost:
+            self.tell_stopped(self.stop_code or 0)
+        if self.reset_code is not None or self.lost:
+            self.tell_reset(self.reset_code or 0)
 
 
 class MemoryStream(AbortableStream):
@@ -101,15 +110,19 @@ class MemoryStream(AbortableStream):
             way.stop_code, way.held = code, b""
             way.change()
 
-    async def wait_stopped(self) -> int:
-        while self.outgoing.stop_code is None and not self.outgoing.lost:
-            await self.outgoing.changed.wait()
-        return self.outgoing.stop_code or 0
+    def on_stopped(self, tell: Told) -> None:
+        self.outgoing.tell_stopped = tell
+        self.outgoing.tell()
 
-    async def wait_reset(self) -> int:
-        while self.incoming.reset_code is None and not self.incoming.lost:
-            await self.incoming.changed.wait()
-        return self.incoming.reset_code or 0
+    def on_reset(self, tell: Told) -> None:
+        self.incoming.tell_reset = tell
+        self.incoming.tell()
+
+    async def wait_stopped(self) -> int:
+        """What the peer of a splice sees."""
+        while self.outgoing.stop_code is None:
+            await self.outgoing.changed.wait()
+        return self.outgoing.stop_code
 
     async def aclose(self) -> None:
         self.stop()
@@ -339,7 +352,7 @@ async def test_streams_that_have_ended_already_are_spliced_at_once() -> None:
 async def test_a_stream_that_cannot_tell_of_resets_is_spliced_all_the_same(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(MemoryStream, "wait_reset", AbortableStream.wait_reset)
+    monkeypatch.setattr(MemoryStream, "on_reset", AbortableStream.on_reset)
     line = make_line()
     nursery.start_soon(line.run)
     await wait_all_tasks_blocked()

@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 
-from connet_trio.concurrency import AbortableStream, StreamBroken, Workload
+from connet_trio.concurrency import AbortableStream, StreamBroken, Told, Workload, ignore_code
 from connet_trio.errors import BindFailed, ConnetError, EndpointClosed, NoActivePeers, PeersUnreachable
 from connet_trio.forward import TcpStream, Traffic, open_tcp_listeners, serve_destination_stream, serve_source
 from connet_trio.forward import tcp as tcp_module
@@ -33,6 +33,7 @@ class MemoryStream(AbortableStream):
         self._reset_by_peer: int | None = None
         self._stopped = trio.Event()
         self._stop_by_peer = 0
+        self._tell_stopped: Told = ignore_code
         self._at_end = False
         self.ended = False
         self.reset_code: int | None = None
@@ -54,6 +55,7 @@ class MemoryStream(AbortableStream):
     def peer_stops(self, code: int) -> None:
         self._stop_by_peer = code
         self._stopped.set()
+        self._tell_stopped(code)
 
     async def peer_receives(self, count: int) -> bytes:
         data = b""
@@ -99,9 +101,10 @@ class MemoryStream(AbortableStream):
             self.stop_code = code
             self._incoming.close()
 
-    async def wait_stopped(self) -> int:
-        await self._stopped.wait()
-        return self._stop_by_peer
+    def on_stopped(self, tell: Told) -> None:
+        self._tell_stopped = tell
+        if self._stopped.is_set():
+            tell(self._stop_by_peer)
 
     async def aclose(self) -> None:
         if self.reset_code is None:
@@ -511,19 +514,17 @@ async def test_our_tcp_streams_pass_the_checks_of_trio_for_streams() -> None:
         await trio.testing.check_half_closeable_stream(make_pair, None)
 
 
-async def test_who_waits_for_a_stop_learns_of_a_break() -> None:
+async def test_who_asks_to_be_told_of_a_stop_is_told_of_a_break() -> None:
     async with open_service(lambda stream: stream.aclose()) as target:
         local = TcpStream(await trio.open_tcp_stream(target.host, target.port))
-        async with trio.open_nursery() as nursery:
-
-            async def wait() -> None:
-                assert await local.wait_stopped() == 0
-
-            nursery.start_soon(wait)
-            await trio.testing.wait_all_tasks_blocked()
-            local.stop()
-            local.reset()
-            local.reset()
+        told: list[int] = []
+        local.on_stopped(told.append)
+        local.stop()
+        assert told == []
+        local.reset()
+        assert told == [0]
+        local.on_stopped(told.append)
+        assert told == [0, 0]
         with pytest.raises(trio.ClosedResourceError):
             await local.send_all(b"x")
         await local.aclose()

@@ -409,3 +409,32 @@ async def test_what_arrives_in_one_batch_for_a_connection_that_ends_in_it_is_no_
         assert len(await (await accepted.accept_stream()).receive_some()) == 1000
     with pytest.raises(PathLost):
         await accepted.accept_stream()
+
+
+# --- deadlines that depend on it
+
+
+async def lapse(connection: Connection, *, seconds: float, silent_seconds: float) -> float:
+    """After how long a scope is cancelled."""
+    began = trio.current_time()
+    with connection.deadline(seconds, silent_seconds=silent_seconds) as scope:
+        await trio.sleep_forever()
+    assert scope.cancelled_caught
+    return trio.current_time() - began
+
+
+async def test_an_attempt_on_a_silent_connection_is_given_up_sooner(pair: Pair) -> None:
+    ours, theirs = await pair.open_streams()
+    await talk(ours, theirs)
+    pair.cut()
+    assert await lapse(ours.connection, seconds=5, silent_seconds=2) == pytest.approx(2)
+    assert await lapse(ours.connection, seconds=1, silent_seconds=2) == pytest.approx(1)
+
+
+async def test_an_attempt_on_a_connection_that_is_heard_has_all_of_its_time(pair: Pair) -> None:
+    ours, theirs = await pair.open_streams()
+    await talk(ours, theirs)
+    await ours.send_all(b"acknowledged, and not answered")
+    assert await lapse(ours.connection, seconds=5, silent_seconds=2) == pytest.approx(5)
+    pair.cut()
+    assert await lapse(ours.connection, seconds=5, silent_seconds=2) == pytest.approx(2), "each counts from its begin"

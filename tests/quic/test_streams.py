@@ -127,6 +127,41 @@ async def test_the_loss_of_the_connection_counts_as_a_reset_unless_the_end_had_a
     assert await receive_all(ended) == b"all of it"
 
 
+async def test_who_asks_to_be_told_of_a_reset_or_a_stop_is_told_once_it_comes_or_at_once(pair: Pair) -> None:
+    ours, theirs = await pair.open_streams()
+    told: list[tuple[str, int]] = []
+    ours.on_reset(lambda code: told.append(("reset", code)))
+    ours.on_stopped(lambda code: told.append(("stopped", code)))
+    theirs.reset(6)
+    theirs.stop(7)
+    assert told == []
+    await trio.sleep(1)
+    assert sorted(told) == [("reset", 6), ("stopped", 7)]
+    ours.on_reset(lambda code: told.append(("late", code)))
+    ours.on_stopped(lambda code: told.append(("later", code)))
+    assert told[2:] == [("late", 6), ("later", 7)]
+
+
+async def test_who_asks_to_be_told_is_told_of_the_loss_of_the_connection(pair: Pair) -> None:
+    ours, _ = await pair.open_streams()
+    told: list[int] = []
+    ours.on_reset(told.append)
+    ours.on_stopped(told.append)
+    ours.connection.close(0, "")
+    assert told == [0, 0]
+
+
+async def test_what_is_there_can_be_taken_without_waiting(pair: Pair) -> None:
+    ours, theirs = await pair.open_streams()
+    await theirs.send_all(b"abc")
+    await trio.sleep(1)
+    assert (ours.receive_nowait(2), ours.receive_nowait(2), ours.receive_nowait(2)) == (b"ab", b"c", b"")
+    await theirs.send_eof()
+    await trio.sleep(1)
+    assert ours.receive_nowait(2) == b""
+    assert await ours.receive_some() == b""
+
+
 async def test_a_stop_is_noticed_after_an_own_reset(pair: Pair) -> None:
     ours, theirs = await pair.open_streams()
     ours.reset()

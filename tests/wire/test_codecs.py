@@ -383,3 +383,24 @@ def test_a_value_that_does_not_fit_is_ours_and_not_shown(record: control.Authent
 def test_numbers_and_texts_inside_variants_are_checked_too(record: Error | Connected) -> None:
     with pytest.raises(LocalProtocolError):
         codecs.PEER_RESPONSE.encode(record)
+
+
+def test_a_codec_that_remembers_keeps_few_payloads_and_no_long_ones() -> None:
+    decoded: list[bytes] = []
+
+    class Counting:
+        def encode(self, record: Connect) -> bytes:
+            raise AssertionError
+
+        def decode(self, payload: bytes) -> Connect:
+            decoded.append(payload)
+            return Connect()
+
+    codec = codecs.RememberingCodec[Connect](Counting())
+    for payload in (b"short", b"short", bytes(codecs.SHORT_BYTES + 1), bytes(codecs.SHORT_BYTES + 1)):
+        assert codec.decode(payload) == Connect()
+    assert decoded == [b"short", bytes(codecs.SHORT_BYTES + 1), bytes(codecs.SHORT_BYTES + 1)]
+    for number in range(codecs.REMEMBERED):
+        codec.decode(bytes([number]))
+    codec.decode(b"short")
+    assert decoded[-1] == b"short"

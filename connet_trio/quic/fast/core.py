@@ -118,9 +118,11 @@ class FastCore(Core):
         bulk, others = self._survey()
         owes = bool(others) or self._owes_frames(now)
         self._service.prefer(others)  # what is small must not wait behind what is large
+        if owes:
+            self._acknowledge_along(now)
         if bulk is None:
             if owes:
-                return self._stock_datagrams(now)
+                return self._send_small(now)
             self._pacing_at = None
             return []
         datagrams: list[Datagram] = []
@@ -129,6 +131,17 @@ class FastCore(Core):
             if not datagrams and self._pacing_at is not None:
                 return []  # the pacer holds back even that, which comes first
         return datagrams + self._send_runs(now)
+
+    def _send_small(self, now: float) -> list[Datagram]:
+        """One packet most often holds it all; stock code would begin another to find that there is nothing left."""
+        datagrams = self._one_stock_packet(now)
+        if not datagrams:
+            return []
+        bulk, others = self._survey()
+        if bulk is not None or others or self._owes_frames(now):
+            return datagrams + self._stock_datagrams(now)
+        self._pacing_at = None
+        return datagrams
 
     def _send_runs(self, now: float) -> list[Datagram]:
         """Full packets of one stream after the other, then what is left of them, as pacer and window allow."""
@@ -210,6 +223,12 @@ class FastCore(Core):
         finally:
             self._loss._pacer = pacer
 
+    def _acknowledge_along(self, now: float) -> None:
+        """Let an acknowledgement leave with the next packet, and not alone a little later."""
+        space = self._spaces[Epoch.ONE_RTT]
+        if space.ack_at is not None:
+            space.ack_at = min(space.ack_at, now)
+
     def _has_other_paths_to_probe(self) -> bool:
         return self._remote_preferred_address is not None or any(
             path.remote_challenges or not (path.is_validated or path.local_challenge_sent)
@@ -268,7 +287,8 @@ class FastCore(Core):
         if taken:
             self._number_bytes = opener.number_bytes
             self._note_received(opener.taken, now)
-            self._note_newest(batch[at + taken - 1][0], reception.eliciting, now)
+            self._note_newest(batch[at + taken - 1][0], now)
+            self._note_eliciting(taken - reception.silent, now)
         return taken
 
     def _opener_for(self, data: bytes) -> Opener | None:
@@ -301,11 +321,9 @@ class FastCore(Core):
         space.largest_received_packet, space.largest_received_time = taken[-1][-1], now
         space.expected_packet_number = max(space.expected_packet_number, taken[-1].stop)
 
-    def _note_newest(self, data: bytes, eliciting: bool, now: float) -> None:
+    def _note_newest(self, data: bytes, now: float) -> None:
         """What else it notes of each, where only the last one counts."""
         space = self._spaces[Epoch.ONE_RTT]
-        if eliciting and space.ack_at is None:
-            space.ack_at = now + self._ack_delay
         self._close_at = now + self._idle_timeout()
         self._ack_eliciting_sent_since_receipt = False
         self._spin_highest_pn = space.largest_received_packet

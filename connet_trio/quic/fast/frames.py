@@ -71,10 +71,11 @@ def read_stream_header(payload: bytes) -> StreamHeader | None:
     return StreamHeader(stream_id, offset, bool(kind & FIN_BIT), buffer.tell(), offset_bytes, length_bytes)
 
 
-def read_feedback(payload: bytes) -> list[Feedback] | None:
-    """What a packet says that has nothing but acknowledgements and credit; None of any other, or if malformed."""
+def read_feedback(payload: bytes) -> tuple[list[Feedback], int]:
+    """The acknowledgements and credit that a packet begins with, and their bytes; none and 0 if malformed."""
     buffer = Buffer(data=payload)
     found: list[Feedback] = []
+    size = 0
     try:
         while not buffer.eof():
             match buffer.pull_uint_var():
@@ -85,7 +86,8 @@ def read_feedback(payload: bytes) -> list[Feedback] | None:
                 case QuicFrameType.MAX_STREAM_DATA:
                     found.append(StreamDataAllowed(buffer.pull_uint_var(), buffer.pull_uint_var()))
                 case _:
-                    return None
+                    break
+            size = buffer.tell()
     except ValueError:
-        return None
-    return found or None
+        return [], 0
+    return found, size

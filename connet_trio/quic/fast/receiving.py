@@ -18,7 +18,8 @@ UNIDIRECTIONAL_BIT = 2
 class Reception:
     """Takes the payloads of packets whose numbers are new and ascending, for as long as they are plain.
 
-    Plain is one STREAM frame on a stream we have, within its credit, or acknowledgements and credit alone.
+    Plain is what holds acknowledgements and credit, one STREAM frame on a stream we have, within its credit, or both in
+    this order.
     """
 
     def __init__(
@@ -35,8 +36,8 @@ class Reception:
         self._events = events
         self._take_feedback = take_feedback
         self._assembly: Assembly | None = None
-        self.eliciting = False
-        """Whether any of the packets asks for an acknowledgement."""
+        self.silent = 0
+        """How many of the packets ask for no acknowledgement."""
 
     def take_all(self, payloads: Generator[bytes, None, None]) -> None:
         """Take what comes, and close `payloads` at the first that is not plain, of which nothing is then done."""
@@ -50,19 +51,23 @@ class Reception:
 
     def _take(self, payload: bytes) -> bool:
         if payload and payload[0] in FEEDBACK_TYPES:
-            feedback = read_feedback(payload)
-            if feedback is None:
-                return False
-            self._finish_assembly()  # what an acknowledgement reports comes after the bytes before it
-            if not self._take_feedback(feedback):
-                return False
-            if not all(isinstance(frame, Acknowledged) for frame in feedback):
-                self.eliciting = True
-            return True
+            return self._take_feedback_and_stream(payload)
         header = read_stream_header(payload)
-        if header is None or not self._take_stream_frame(payload, header):
+        return header is not None and self._take_stream_frame(payload, header)
+
+    def _take_feedback_and_stream(self, payload: bytes) -> bool:
+        feedback, size = read_feedback(payload)
+        frame = payload[size:]
+        header = read_stream_header(frame)
+        if not feedback or (frame and (header is None or header.stream_id not in self._streams)):
             return False
-        self.eliciting = True
+        self._finish_assembly()  # what an acknowledgement reports comes after the bytes before it
+        if not self._take_feedback(feedback):
+            return False
+        if header is not None:
+            # should stock code have to take the packet after all, it finds nothing new in what has been applied
+            return self._take_stream_frame(frame, header)
+        self.silent += all(isinstance(one, Acknowledged) for one in feedback)
         return True
 
     def _take_stream_frame(self, payload: bytes, header: StreamHeader) -> bool:
