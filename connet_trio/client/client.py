@@ -78,6 +78,9 @@ async def open_client(settings: ClientSettings, *, surroundings: Surroundings | 
             reset_key=reset_key,
             listening=port.listening,
             entropy=surroundings.entropy,
+            congestion_control=settings.congestion_control,
+            quic_engine=settings.quic_engine,
+            max_packet_size=settings.max_packet_size,
         ) as transport:
             session = ControlSession(settings, transport, surroundings, roots, reachability.handle_public)
             async with outlasting(session.run), trio.open_nursery() as tasks:

@@ -4,9 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
-from attrs.validators import ge, gt, optional
+from attrs.validators import ge, gt, in_, optional
 
 from connet_trio.client.endpoint_names import check_endpoint_name
+from connet_trio.quic import (
+    DEFAULT_CONGESTION_CONTROL,
+    DEFAULT_QUIC_ENGINE,
+    LARGEST_DATAGRAM_BYTES,
+    PACKET_SIZES,
+    CongestionControl,
+    QuicEngine,
+)
 from connet_trio.records.model import HostPort, Route
 
 DEFAULT_SERVER = HostPort("127.0.0.1", 19_190)
@@ -106,8 +114,17 @@ class ClientSettings:
     handshake_idle_timeout: float = attrs.field(default=DEFAULT_HANDSHAKE_IDLE_TIMEOUT, validator=gt(0))
     """Seconds of silence after which dialling is given up; a whole handshake may take twice as long."""
 
+    quic_engine: QuicEngine = DEFAULT_QUIC_ENGINE
+    """What drives the connections."""
+
+    max_packet_size: int = attrs.field(default=LARGEST_DATAGRAM_BYTES, validator=in_(PACKET_SIZES))
+    """Bytes of UDP payload up to which the MTU of each path is searched for; 1200, the smallest, is no search."""
+
     drain_timeout: float = attrs.field(default=DEFAULT_DRAIN_TIMEOUT, validator=ge(0))
     """Seconds that streams in progress get to end when the client stops; 0 ends them at once."""
+
+    congestion_control: CongestionControl = DEFAULT_CONGESTION_CONTROL
+    """How what this client sends reacts to loss."""
 
     destinations: tuple[DestinationSettings, ...] = attrs.field(default=(), validator=_names_differ)
     """The services offered."""

@@ -1,10 +1,13 @@
 """A byte stream whose two directions can each be abandoned, which `trio.abc.HalfCloseableStream` cannot say."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import trio
 
+Take = Callable[[bytes], bool]
+"""Takes all of some bytes at once, or none of them (False)."""
 Told = Callable[[int], None]
 """Given the code of the other side, 0 for none. It may be called in anybody's task: it neither waits nor raises."""
 
@@ -36,6 +39,22 @@ class AbortableStream(trio.abc.HalfCloseableStream):
     @abstractmethod
     def stop(self, code: int = 0) -> None:
         """Abandon receiving: the other side need not send any more."""
+
+    def send_nowait(self, data: bytes) -> bool:
+        """`send_all` if it would neither wait nor fail; otherwise nothing is sent, and False returned.
+
+        A stream that cannot know that beforehand sends nothing this way.
+        """
+        return False
+
+    @contextmanager
+    def handing_over(self, take: Take) -> Iterator[None]:
+        """Let `take` have what arrives while `receive_some` waits, in the place of the one who waits.
+
+        That one need not be woken for what `take` accepts. A stream that learns of what arrives only by receiving asks
+        nobody.
+        """
+        yield
 
     @abstractmethod
     def on_stopped(self, tell: Told) -> None:

@@ -3,7 +3,8 @@
 Each direction is on its own. An end is passed on as an end, an abandoned sender as `reset`, an abandoned receiver as
 `stop`, with its code, and at once: a direction that carries nothing notices too, and so does one that is held back,
 whose chunk in hand is then dropped. Backpressure is the sender's wait; at most one chunk of `receive_some` is held in
-each direction.
+each direction. From one QUIC stream to another, bytes go over as they arrive, and no task is woken for them, for as
+long as the sink has room.
 
 Where an end may stand for a loss (`AbortableStream.ends_are_whole`), nobody may ever come to read what the other
 direction carries: once one has ended there, the other is given up when it is held back for `PATIENCE_SECONDS`.
@@ -53,7 +54,7 @@ class _Direction:
         self._count = count
         self._patience = patience
         self._limit = math.inf  # seconds for each piece; that patience once the other direction has ended
-        self._is_sending = False
+        self._in_hand = 0
         self._scope = trio.CancelScope()
         self._reset_code: int | None = None
         self._stop_code: int | None = None
@@ -62,7 +63,7 @@ class _Direction:
         """Carry bytes until this direction has ended, and tell the opposite one."""
         self._source.on_reset(self._handle_reset)
         self._sink.on_stopped(self._handle_stopped)
-        with self._scope:
+        with self._scope, self._source.handing_over(self._take):
             await self._copy()
         self._source.on_reset(ignore_code)
         self._sink.on_stopped(ignore_code)
@@ -75,8 +76,8 @@ class _Direction:
     def handle_opposite_end(self) -> None:
         """The opposite direction has ended."""
         self._limit = self._patience
-        if self._is_sending:
-            self._scope.deadline = trio.current_time() + self._limit
+        if self._in_hand:
+            self._bound_sending()
 
     def _handle_reset(self, code: int) -> None:
         self._reset_code = code
@@ -101,23 +102,30 @@ class _Direction:
                 if self._patience == math.inf:
                     await sink.send_all(data)
                 else:
-                    await self._send_in_pieces(data)
+                    await self._send_bounded(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
                 source.stop(_code(exc))
                 return
             self._count(len(data))
 
-    async def _send_in_pieces(self, data: bytes | bytearray) -> None:
-        """Send `data`, bounding the wait for each piece; when it lapses, the scope of this direction is cancelled."""
-        view = memoryview(data)
-        self._is_sending = True
+    def _take(self, data: bytes) -> bool:
+        taken = self._sink.send_nowait(data)
+        if taken:
+            self._count(len(data))
+        return taken
+
+    async def _send_bounded(self, data: bytes | bytearray) -> None:
+        """Send `data`, bounding the wait; when it lapses, the scope of this direction is cancelled."""
+        self._in_hand = len(data)
+        self._bound_sending()
         try:
-            for start in range(0, len(data), PIECE_BYTES):
-                self._scope.deadline = trio.current_time() + self._limit
-                await self._sink.send_all(view[start : start + PIECE_BYTES])
+            await self._sink.send_all(data)
         finally:
-            self._is_sending = False
+            self._in_hand = 0
             self._scope.deadline = math.inf
+
+    def _bound_sending(self) -> None:
+        self._scope.deadline = trio.current_time() + self._limit * max(1, self._in_hand / PIECE_BYTES)
 
 
 def _code(exc: BaseException) -> int:

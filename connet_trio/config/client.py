@@ -18,6 +18,7 @@ from connet_trio.config.files import read_reset_key, read_roots, read_token
 from connet_trio.config.findings import Findings
 from connet_trio.config.schema import ClientTable, DestinationTable, SourceTable
 from connet_trio.config.tables import value_of
+from connet_trio.quic import DEFAULT_CONGESTION_CONTROL, DEFAULT_QUIC_ENGINE, LARGEST_DATAGRAM_BYTES
 from connet_trio.records.model import HostPort, Route
 
 
@@ -51,6 +52,9 @@ def client_settings(table: ClientTable, environment: Mapping[str, str], findings
         status_address=value_of(table.status_addr, None),
         handshake_idle_timeout=value_of(table.handshake_idle_timeout, DEFAULT_HANDSHAKE_IDLE_TIMEOUT),
         drain_timeout=value_of(table.drain_timeout, DEFAULT_DRAIN_TIMEOUT),
+        congestion_control=value_of(table.congestion_control, DEFAULT_CONGESTION_CONTROL),
+        quic_engine=value_of(table.quic_engine, DEFAULT_QUIC_ENGINE),
+        max_packet_size=value_of(table.max_packet_size, LARGEST_DATAGRAM_BYTES),
         destinations=tuple(destination for destination in destinations if destination),
         sources=tuple(source for source in sources if source),
     )

@@ -1,4 +1,5 @@
-"""Every key of the configuration: protocol sections 12.1 to 12.4, and `drain-timeout`, which is ours.
+"""Every key of the configuration: protocol sections 12.1 to 12.4, and those that are ours: `drain-timeout`,
+`congestion-control`, `quic-engine` and `max-packet-size`.
 
 Defaults are those of each service's settings. What older releases called otherwise is in `old_names`.
 """
@@ -18,13 +19,16 @@ from connet_trio.config.addresses import (
 from connet_trio.config.tables import Setting, Table, array_of, key, keys, named, subtable
 from connet_trio.config.values import (
     boolean,
+    congestion_control,
     duration,
     expiry,
     name_pattern,
     network,
     not_supported,
     one_of,
+    packet_size,
     path,
+    quic_engine,
     relay_encryption,
     reset_key,
     role,
@@ -34,6 +38,7 @@ from connet_trio.config.values import (
 )
 from connet_trio.control.settings import CLIENTS_PORT
 from connet_trio.engine.admission import IPNetwork
+from connet_trio.quic import CongestionControl, QuicEngine
 from connet_trio.records.model import HostPort, Role, Route
 
 
@@ -87,6 +92,9 @@ class ClientTable(Table):
     handshake_idle_timeout: Setting[float] | None = key(duration)
     relay_encryptions: Setting[tuple[str, ...]] | None = keys(relay_encryption)
     drain_timeout: Setting[float] | None = key(duration, zero_counts=True)
+    congestion_control: Setting[CongestionControl] | None = key(congestion_control)
+    quic_engine: Setting[QuicEngine] | None = key(quic_engine)
+    max_packet_size: Setting[int] | None = key(packet_size)
     destinations: Mapping[str, DestinationTable] = named(DestinationTable)
     sources: Mapping[str, SourceTable] = named(SourceTable)
 
@@ -131,6 +139,9 @@ class ServiceTable(Table):
     status_addr: Setting[HostPort] | None = key(listen_address)
     store_dir: Setting[Path] | None = key(path)
     drain_timeout: Setting[float] | None = key(duration, zero_counts=True)
+    congestion_control: Setting[CongestionControl] | None = key(congestion_control)
+    quic_engine: Setting[QuicEngine] | None = key(quic_engine)
+    max_packet_size: Setting[int] | None = key(packet_size)
 
 
 @attrs.frozen(kw_only=True)

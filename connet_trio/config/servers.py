@@ -11,6 +11,7 @@ from connet_trio.config.schema import ControlTable, RegistryTable, RelayTable, S
 from connet_trio.config.tables import value_of
 from connet_trio.control import settings as control_defaults
 from connet_trio.control.settings import CLIENTS_PORT, RELAYS_PORT, ControlSettings
+from connet_trio.quic import DEFAULT_CONGESTION_CONTROL, DEFAULT_QUIC_ENGINE, LARGEST_DATAGRAM_BYTES
 from connet_trio.relay import settings as relay_defaults
 from connet_trio.relay.settings import RelaySettings
 from connet_trio.server.settings import ServerSettings
@@ -46,6 +47,9 @@ def control_settings(table: ControlTable, environment: Mapping[str, str], findin
         relay_ingresses=relay_ingress_settings,
         relay_tokens=relay_tokens,
         endpoint_expiry=_endpoint_expiry(table),
+        congestion_control=value_of(table.congestion_control, DEFAULT_CONGESTION_CONTROL),
+        quic_engine=value_of(table.quic_engine, DEFAULT_QUIC_ENGINE),
+        max_packet_size=value_of(table.max_packet_size, LARGEST_DATAGRAM_BYTES),
         status_address=value_of(table.status_addr, None),
         store_directory=store_directory,
     )
@@ -73,6 +77,9 @@ def relay_settings(table: RelayTable, environment: Mapping[str, str], findings: 
         control_name=value_of(table.control_name, control.host),
         ingresses=relay_ingress_settings,
         handshake_idle_timeout=value_of(table.handshake_idle_timeout, relay_defaults.DEFAULT_HANDSHAKE_IDLE_TIMEOUT),
+        congestion_control=value_of(table.congestion_control, DEFAULT_CONGESTION_CONTROL),
+        quic_engine=value_of(table.quic_engine, DEFAULT_QUIC_ENGINE),
+        max_packet_size=value_of(table.max_packet_size, LARGEST_DATAGRAM_BYTES),
         status_address=value_of(table.status_addr, None),
         store_directory=store_directory,
         drain_timeout=value_of(table.drain_timeout, relay_defaults.DEFAULT_DRAIN_TIMEOUT),
@@ -96,6 +103,9 @@ def server_settings(table: ServerTable, environment: Mapping[str, str], findings
         client_tokens=client_tokens,
         endpoint_expiry=_endpoint_expiry(table),
         relay_ingresses=relay_ingress_settings,
+        congestion_control=value_of(table.congestion_control, DEFAULT_CONGESTION_CONTROL),
+        quic_engine=value_of(table.quic_engine, DEFAULT_QUIC_ENGINE),
+        max_packet_size=value_of(table.max_packet_size, LARGEST_DATAGRAM_BYTES),
         status_address=value_of(table.status_addr, None),
         store_directory=store_directory,
         drain_timeout=value_of(table.drain_timeout, relay_defaults.DEFAULT_DRAIN_TIMEOUT),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from connet_trio.engine.admission import IPNetwork, Restriction, parse_networks
+from connet_trio.quic import PACKET_SIZES, CongestionControl, QuicEngine
 from connet_trio.records.model import Role, Route
 
 _DURATION_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -72,6 +73,27 @@ def route(raw: object) -> Route:
 def role(raw: object) -> Role:
     """The only role a token may take."""
     return Role[one_of("a role", "source", "destination")(raw).upper()]
+
+
+def congestion_control(raw: object) -> CongestionControl:
+    """What reacts to loss."""
+    choices = (choice.value for choice in CongestionControl)
+    return CongestionControl(one_of("a congestion control", *choices)(raw))
+
+
+def quic_engine(raw: object) -> QuicEngine:
+    """What drives connections."""
+    return QuicEngine(one_of("an engine", *(choice.value for choice in QuicEngine))(raw))
+
+
+def packet_size(raw: object) -> int:
+    """Bytes of UDP payload."""
+    expected = f"a number of bytes from {PACKET_SIZES[0]} to {PACKET_SIZES[-1]}"
+    if isinstance(raw, bool) or not isinstance(raw, int | float):
+        raise ValueError(f"is {kind_of(raw)}, expected {expected}")  # noqa: TRY004
+    if raw not in PACKET_SIZES:
+        raise ValueError(f"{raw} is not a packet size, expected {expected}")
+    return int(raw)
 
 
 def duration(raw: object) -> float:

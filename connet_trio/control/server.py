@@ -24,7 +24,15 @@ from connet_trio.control.snapshot import SnapshotKeeper, load_snapshot
 from connet_trio.control.status import client_statuses, endpoint_statuses, ingress_status, relay_statuses
 from connet_trio.engine import Restriction, TokenTable
 from connet_trio.identity import Credential
-from connet_trio.quic import Answer, Faults, Listening, Surroundings, Transport, open_transport, serve_connections
+from connet_trio.quic import (
+    Answer,
+    Faults,
+    Listening,
+    Surroundings,
+    Transport,
+    open_transport,
+    serve_connections,
+)
 from connet_trio.records.model import AddressPort
 from connet_trio.records.status import ControlStatus, IngressStatus
 from connet_trio.store import ControlIdentity, Store, control_identity, open_store
@@ -56,7 +64,7 @@ async def open_control(
             identity = await control_identity(store, world.entropy)
             directory = Directory(expiry_seconds=settings.endpoint_expiry)
             directory.restore(await load_snapshot(store))
-            bind = partial(_bind, stack, world)
+            bind = partial(_bind, stack, world, settings)
             server = ControlServer(
                 settings,
                 world,
@@ -213,21 +221,25 @@ class ControlServer:
 async def _bind(
     stack: AsyncExitStack,
     surroundings: Surroundings,
+    settings: ControlSettings,
     ingresses: tuple[IngressSettings, ...],
     kind: ConnectionKind,
     reset_key: bytes,
 ) -> tuple[Ingress, ...]:
     """Open sockets for the life of `stack`; handshakes begin, nobody is served yet."""
     bound = []
-    for settings in ingresses:
+    for ingress in ingresses:
         transport = open_transport(
-            await surroundings.open_udp_socket(settings.address),
+            await surroundings.open_udp_socket(ingress.address),
             wall_clock=surroundings.wall_clock,
             reset_key=reset_key,
-            listening=_listening(settings, kind),
+            listening=_listening(ingress, kind),
             entropy=surroundings.entropy,
+            congestion_control=settings.congestion_control,
+            quic_engine=settings.quic_engine,
+            max_packet_size=settings.max_packet_size,
         )
-        bound.append(Ingress(settings, await stack.enter_async_context(transport)))
+        bound.append(Ingress(ingress, await stack.enter_async_context(transport)))
     return tuple(bound)
 
 

@@ -3,10 +3,18 @@
 from pathlib import Path
 
 import attrs
-from attrs.validators import gt, min_len, optional
+from attrs.validators import gt, in_, min_len, optional
 
 from connet_trio.engine.admission import NetworkRule, Restriction
 from connet_trio.identity.certificates import Credential
+from connet_trio.quic import (
+    DEFAULT_CONGESTION_CONTROL,
+    DEFAULT_QUIC_ENGINE,
+    LARGEST_DATAGRAM_BYTES,
+    PACKET_SIZES,
+    CongestionControl,
+    QuicEngine,
+)
 from connet_trio.records.model import HostPort
 
 CLIENTS_PORT = 19_190
@@ -50,6 +58,15 @@ class ControlSettings:
 
     endpoint_expiry: float | None = attrs.field(default=DEFAULT_ENDPOINT_EXPIRY, validator=optional(gt(0)))
     """Seconds for which the endpoints of a lost client stay listed; None takes them off at once."""
+
+    congestion_control: CongestionControl = DEFAULT_CONGESTION_CONTROL
+    """How what control sends reacts to loss."""
+
+    quic_engine: QuicEngine = DEFAULT_QUIC_ENGINE
+    """What drives the connections."""
+
+    max_packet_size: int = attrs.field(default=LARGEST_DATAGRAM_BYTES, validator=in_(PACKET_SIZES))
+    """Bytes of UDP payload up to which the MTU of each path is searched for; 1200, the smallest, is no search."""
 
     status_address: HostPort | None = None
     """Where the status is served over plain HTTP; None turns it off."""

@@ -170,6 +170,7 @@ class PeerLog:
                         rtt_ms=_milliseconds(connection.smoothed_rtt),
                         bytes_in=connection.bytes_received,
                         bytes_out=connection.bytes_sent,
+                        mtu=connection.datagram_size,
                     )
                 )
         return tuple(statuses)

@@ -10,6 +10,7 @@ from connet_trio.engine.candidates import (
     host_addresses,
     network_addresses,
 )
+from connet_trio.engine.path_mtu import PathMtu
 from connet_trio.engine.paths import (
     ConnectedVia,
     NoCommonRelay,
@@ -23,6 +24,7 @@ from connet_trio.engine.paths import (
 from connet_trio.engine.registry import Announcement, ClientConnection, PeersChanged, Registry
 from connet_trio.engine.relay_roster import RelayEntry, RelayRoster
 from connet_trio.engine.switchboard import Registration, Switchboard, destination_not_found, dial_failed_error
+from connet_trio.engine.window_growth import WindowGrowth
 
 __all__ = [
     "AnnouncePace",
@@ -37,6 +39,7 @@ __all__ = [
     "NotAnswering",
     "Path",
     "PathKind",
+    "PathMtu",
     "Paths",
     "PeerState",
     "PeersChanged",
@@ -48,6 +51,7 @@ __all__ = [
     "Switchboard",
     "TokenGrant",
     "TokenTable",
+    "WindowGrowth",
     "announced_addresses",
     "destination_not_found",
     "dial_failed_error",

@@ -14,6 +14,7 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
 import attrs
@@ -31,6 +32,9 @@ from connet_trio.identity.fingerprints import Realm, certificate_key, new_name
 
 MAX_NAME_CHARACTERS = 255
 """The longest DNS name (RFC 1035 section 2.3.4)."""
+
+PARSED_CERTIFICATES = 128
+"""Whose objects are kept: the same few peers come again and again."""
 
 PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey | RSAPrivateKey
 
@@ -50,7 +54,7 @@ class Credential:
 
     @property
     def leaf(self) -> x509.Certificate:
-        """The leaf alone, parsed anew each time."""
+        """The leaf alone, parsed."""
         return parse_certificate(self.der)
 
 
@@ -64,6 +68,7 @@ class EndpointIdentity:
     """The only DNS name of the server leaf; what a peer that dials sends as SNI."""
 
 
+@lru_cache(maxsize=PARSED_CERTIFICATES)
 def parse_certificate(der: bytes) -> x509.Certificate:
     """The certificate of exactly these bytes, its dates, extensions and public key known to be readable.
 

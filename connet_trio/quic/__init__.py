@@ -11,11 +11,13 @@ from connet_trio.quic.authentication import (
     introduce,
     let_finish,
 )
+from connet_trio.quic.congestion import DEFAULT_CONGESTION_CONTROL, CongestionControl, CongestionTrace
 from connet_trio.quic.connection import Connection
 from connet_trio.quic.dial_failures import NoAnswer
 from connet_trio.quic.dialing import dial_first, dial_race
+from connet_trio.quic.engine_choice import DEFAULT_QUIC_ENGINE, QuicEngine
 from connet_trio.quic.handshake import Answer, ClientTrust, Dialing, Listening, any_client
-from connet_trio.quic.limits import UNAUTHENTICATED_WINDOWS, WINDOWS, Windows
+from connet_trio.quic.limits import LARGEST_DATAGRAM_BYTES, PACKET_SIZES, UNAUTHENTICATED_WINDOWS, WINDOWS, Windows
 from connet_trio.quic.network_path import Datagram, DatagramSocket, NetworkPath
 from connet_trio.quic.open_socket import open_udp_socket
 from connet_trio.quic.record_stream import RecordStream
@@ -28,12 +30,18 @@ from connet_trio.quic.transport import Transport, open_transport
 __all__ = [
     "CLIENT_TO_CONTROL",
     "CLIENT_TO_RELAY",
+    "DEFAULT_CONGESTION_CONTROL",
+    "DEFAULT_QUIC_ENGINE",
+    "LARGEST_DATAGRAM_BYTES",
+    "PACKET_SIZES",
     "RELAY_TO_CONTROL",
     "UNAUTHENTICATED_WINDOWS",
     "WINDOWS",
     "Admitted",
     "Answer",
     "ClientTrust",
+    "CongestionControl",
+    "CongestionTrace",
     "Connection",
     "Datagram",
     "DatagramSocket",
@@ -42,6 +50,7 @@ __all__ = [
     "Listening",
     "NetworkPath",
     "NoAnswer",
+    "QuicEngine",
     "RecordStream",
     "RefusalLog",
     "Stream",

@@ -14,12 +14,13 @@ import trio
 from aioquic.quic import events
 
 from connet_trio.errors import PathLost
+from connet_trio.quic.congestion import CongestionTrace
 from connet_trio.quic.core import Core
 from connet_trio.quic.ending import path_lost
-from connet_trio.quic.limits import STREAMS_ALLOWED, WINDOWS, Windows
+from connet_trio.quic.limits import LISTENER_PATIENCE, SILENCE_SECONDS, WINDOWS, Windows
 from connet_trio.quic.liveness import Liveness
 from connet_trio.quic.network_path import Datagram
-from connet_trio.quic.stream import SEND_LOW_BYTES, Stream
+from connet_trio.quic.stream import SEND_AGAIN_BYTES, Stream
 from connet_trio.records.model import AddressPort
 
 logger = logging.getLogger(__name__)
@@ -54,11 +55,11 @@ class Connection:
         self.blocked: dict[int, Stream] = {}
         self.delivering: dict[int, Stream] = {}
         self._router = router
-        self._liveness = Liveness(now)
+        self._liveness = Liveness(now, patience=1.0 if self.dialled else LISTENER_PATIENCE)
         self._streams: dict[int, Stream] = {}  # those the engine still has
         self._open: dict[int, Stream] = {}  # those the application is not done with
         self._idle: trio.Event | None = None
-        self._accepted, self._to_accept = trio.open_memory_channel[Stream](STREAMS_ALLOWED)
+        self._accepted, self._to_accept = trio.open_memory_channel[Stream](core.windows.streams)
         self._credit = trio.Event()
         self._established = trio.Event()
         self._closed = trio.Event()
@@ -87,6 +88,15 @@ class Connection:
     def smoothed_rtt(self) -> float:
         """Round trip time in seconds."""
         return self.core.smoothed_rtt
+
+    def congestion_trace(self) -> CongestionTrace:
+        """How fast this side sends, and why."""
+        return self.core.congestion_trace()
+
+    @property
+    def datagram_size(self) -> int:
+        """Bytes of UDP payload in a full datagram we send now; grows and shrinks as the path shows what it carries."""
+        return self.core.datagram_size
 
     @property
     def server_name(self) -> str | None:
@@ -245,6 +255,8 @@ class Connection:
 
         def feed() -> None:
             if self.core.receive_batch(datagrams, now):
+                if now - self._liveness.last_heard >= SILENCE_SECONDS:
+                    self.core.answer_keepalive(now)
                 self._liveness.note_heard(now)
 
         self._guarded(feed)
@@ -363,7 +375,7 @@ class Connection:
             self._idle = None
 
     def _wake_senders(self) -> None:
-        for stream in [s for s in self.blocked.values() if self.core.send_backlog(s.id) <= SEND_LOW_BYTES]:
+        for stream in [s for s in self.blocked.values() if self.core.send_room(s.id) >= SEND_AGAIN_BYTES]:
             del self.blocked[stream.id]
             stream.handle_room()
         for stream in [s for s in self.delivering.values() if self.core.is_delivered(s.id)]:

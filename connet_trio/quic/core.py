@@ -1,4 +1,4 @@
-"""Our subclass of aioquic's connection: the only module that touches its private names.
+"""Our subclass of aioquic's connection. Only this module and its parts touch private names of aioquic's.
 
 What stock aioquic lacks and a relay needs: client certificates that are required and judged, a certificate chosen by
 server name, credit that follows consumption instead of arrival, a look at the send backlog, stateless resets sent and
@@ -8,32 +8,38 @@ name used here, so that a release of aioquic which moves one fails loudly.
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from aioquic import tls
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]
 from aioquic.quic import connection as aioquic_connection
-from aioquic.quic.connection import QuicConnection, QuicConnectionError, QuicConnectionState
+from aioquic.quic.connection import QuicConnectionError, QuicConnectionState
 from aioquic.quic.events import ConnectionTerminated
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from connet_trio.engine import PathMtu
 from connet_trio.errors import CertificateRejected
-from connet_trio.quic.engine_options import engine_configuration
+from connet_trio.quic.congestion import DEFAULT_CONGESTION_CONTROL, CongestionControl, CongestionTrace
+from connet_trio.quic.datagram_sizing import MtuAwareRecovery, SizedConnection
+from connet_trio.quic.engine_options import engine_configuration, parsed_chain
 from connet_trio.quic.handshake import Answer, Dialing, Listening
+from connet_trio.quic.leftovers import forget_handshake
 from connet_trio.quic.limits import (
+    CONNECTION_IDS_KEPT,
     HANDSHAKE_IDLE_SECONDS,
     IDLE_TIMEOUT_SECONDS,
     KEY_UPDATE_PACKETS,
+    MAX_DATAGRAM_BYTES,
     RESET_TOKEN_BYTES,
+    SEND_FLIGHT_BYTES,
+    SEND_HIGH_BYTES,
     SMALLEST_IDLE_TIMEOUT_SECONDS,
-    STREAMS_ALLOWED,
     Windows,
 )
 from connet_trio.quic.network_path import Datagram, NetworkPath
-from connet_trio.quic.pacing import BurstPacer
 from connet_trio.quic.stream_table import StreamTable
 
 STATELESS_RESET_REASON = "stateless reset"
@@ -44,6 +50,8 @@ LONE_ACK_SECONDS = 0.005
 parameters allow 25 ms. From the second packet on (RFC 9000 section 13.2.2) it waits no longer than aioquic lets it."""
 CLOSE_REPEATS = 8
 """How often at most a close is repeated to a peer that goes on talking, when it has sent twice as much each time."""
+DUPLICATE_WINDOW_PACKETS = 1024
+"""What arrives later than that many packets is taken for a duplicate; aioquic's 128 are 1.5 ms at 1 Gbit/s."""
 REASON_BYTES = 300
 """How much of a reason a close carries: a close during the handshake says it up to three times in one datagram."""
 
@@ -78,7 +86,7 @@ class TlsContext(tls.Context):
         # `Buffer.data` is what precedes the cursor: the whole message is a slice
         hello = tls.pull_client_hello(Buffer(data=input_buf.data_slice(0, input_buf.capacity)))
         answer = self.core.choose_answer(hello.server_name)
-        self.certificate, *self.certificate_chain = map(x509.load_der_x509_certificate, answer.credential.chain)
+        self.certificate, *self.certificate_chain = parsed_chain(answer.credential.chain)
         self.certificate_private_key = answer.credential.private_key
         self._alpn_protocols = list(answer.alpns)
         self._request_client_certificate = answer.client_trust is not None
@@ -124,7 +132,7 @@ def reset_token(key: bytes, connection_id: bytes) -> bytes:
     return hmac.digest(key, connection_id, hashlib.sha256)[:RESET_TOKEN_BYTES]
 
 
-class Core(QuicConnection):
+class Core(SizedConnection):
     """One QUIC connection, sans-IO: datagrams, the time and calls in; datagrams and events out."""
 
     def __init__(
@@ -136,8 +144,17 @@ class Core(QuicConnection):
         reset_key: bytes | None,
         wall_now: float,
         refused: bool = False,
+        congestion_control: CongestionControl = DEFAULT_CONGESTION_CONTROL,
+        luck: Callable[[], float] = float,
+        largest_datagram: int = MAX_DATAGRAM_BYTES,
     ) -> None:
-        """Exactly one of `dialing` and `listening` is given; `wall_now` (Unix seconds) is for certificates."""
+        """Exactly one of `dialing` and `listening` is given.
+
+        Args:
+          wall_now: Unix seconds, for certificates.
+          luck: gives numbers from 0 to 1, so that connections do not probe the network in step.
+          largest_datagram: bytes up to which the path's MTU is searched for.
+        """
         role: Dialing | Listening | None = dialing or listening
         assert role is not None
         self._dialing, self._listening = dialing, listening
@@ -146,20 +163,29 @@ class Core(QuicConnection):
         self._reset_key, self._wall_now = reset_key, wall_now
         self.windows: Windows = role.windows
         super().__init__(
-            configuration=engine_configuration(dialing, role.windows),
+            configuration=engine_configuration(dialing, role.windows, congestion_control),
+            path_mtu=PathMtu(limit=largest_datagram),
             original_destination_connection_id=original_destination_id,
         )
         self._logger = self._loss._logger = SilentLogger()  # type: ignore[assignment]
-        self._loss._pacer = BurstPacer(max_datagram_size=self._max_datagram_size)
-        self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = STREAMS_ALLOWED
+        self._recovery = MtuAwareRecovery.adopt(
+            self._loss, control=congestion_control, datagram_bytes=self._max_datagram_size, luck=luck
+        )
+        self._recovery.path_mtu = self.path_mtu
+        self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = role.windows.streams
         self._local_max_streams_uni.value = self._local_max_streams_uni.sent = 0
         self._streams = self._stream_table = StreamTable()
+        self._local_active_connection_id_limit = CONNECTION_IDS_KEPT
         self._agreed_idle: float | None = None
         self._consumed = 0
         self._stream_consumed: dict[int, int] = {}
+        self._growth = role.windows.growth()
+        self._now = 0.0
         self._next_key_update = KEY_UPDATE_PACKETS
         self._close_datagrams: list[Datagram] = []
         self._closing_heard, self._repeat_close_at = 0, 1
+        self.peer_certificate: bytes | None = None
+        """The other side's leaf (DER) once the handshake is complete, if it showed one."""
         self.asked_name: str | None = None
         """At a listener, the server name of the ClientHello."""
         self.rejection: CertificateRejected | None = None
@@ -177,6 +203,7 @@ class Core(QuicConnection):
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
+        self._loss.spaces[-1].received_packets._size = DUPLICATE_WINDOW_PACKETS
         context = self.tls
         context.__class__ = TlsContext
         assert isinstance(context, TlsContext)
@@ -223,11 +250,13 @@ class Core(QuicConnection):
         """Whether the peer has shown that it gets what we send to its address (RFC 9000 section 8.1)."""
         return bool(self._network_paths and self._network_paths[0].is_validated)
 
-    @property
-    def peer_certificate(self) -> bytes | None:
-        """The other side's leaf (DER), if it showed one."""
-        leaf = self.tls._peer_certificate
-        return None if leaf is None else encode_certificate(leaf)
+    def _handle_crypto_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
+        under_way = not self._handshake_complete
+        super()._handle_crypto_frame(context, frame_type, buf)
+        if under_way and self._handshake_complete:
+            leaf = self.tls._peer_certificate
+            self.peer_certificate = None if leaf is None else encode_certificate(leaf)
+            forget_handshake(self)
 
     # --- time
 
@@ -323,6 +352,7 @@ class Core(QuicConnection):
 
     def collect(self, now: float) -> list[Datagram]:
         """Datagrams to send now, at most one burst; `has_more` afterwards says whether to call again."""
+        self._now = now
         self.has_more = False
         if self._state in aioquic_connection.END_STATES:
             return self._repeat_close()
@@ -335,12 +365,21 @@ class Core(QuicConnection):
             # RFC 9000 section 10.1 lets what is sent after a silence prolong it: with keepalives, 20 s would become 30
             self._ack_eliciting_sent_since_receipt = True
         closing = self._close_pending
-        datagrams: list[Datagram] = self.datagrams_to_send(now)
+        datagrams = self.sized_datagrams(now)
+        self._note_send_limit()
         if closing:
             self._close_datagrams = datagrams
         if self._pacing_at is not None and self._pacing_at <= now:  # the burst is spent; there is nothing to wait for
             self.has_more, self._pacing_at = True, None
         return datagrams
+
+    def _note_send_limit(self) -> None:
+        """To be called by whatever builds datagrams, when it has built all it could."""
+        self._recovery.note_limit(paced=self._pacing_at is not None)
+
+    def congestion_trace(self) -> CongestionTrace:
+        """How fast it sends, and why."""
+        return self._recovery.trace()
 
     def _repeat_close(self) -> list[Datagram]:
         if self._closing_heard < self._repeat_close_at or self._repeat_close_at >= 1 << CLOSE_REPEATS:
@@ -427,6 +466,12 @@ class Core(QuicConnection):
         self.ping()
         self._send_probe()
 
+    def answer_keepalive(self, now: float) -> None:
+        """Acknowledge without delay what has just been received, if that brought nothing for anybody."""
+        space = self._spaces.get(tls.Epoch.ONE_RTT)
+        if space is not None and space.ack_at is not None and not self._events:
+            space.ack_at = min(space.ack_at, now)
+
     def _write_ping_frame(self, builder: Any, uids: Any = (), comment: str = "") -> None:
         super()._write_ping_frame(builder, uids, comment)
         if uids:
@@ -457,12 +502,25 @@ class Core(QuicConnection):
         discarded, self._stream_table.discarded = self._stream_table.discarded, []
         for stream_id in discarded:
             self._stream_consumed.pop(stream_id, None)
+            self._growth.forget(stream_id)
         return discarded
 
     def send_backlog(self, stream_id: int) -> int:
         """Bytes written and not yet acknowledged: what the engine holds in memory."""
         stream = self._streams.get(stream_id)
         return 0 if stream is None else stream.sender._buffer_stop - stream.sender._buffer_start
+
+    def send_room(self, stream_id: int) -> int:
+        """Bytes that may be written before the stream's sender is to wait; negative when too much was.
+
+        What is in flight is held beyond what waits to be, as long as there is no more of the latter than of the former:
+        on a long path at high speed there is more in flight than may wait.
+        """
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return SEND_HIGH_BYTES
+        flying = min(stream.sender.highest_offset - stream.sender._buffer_start, SEND_FLIGHT_BYTES)
+        return max(SEND_HIGH_BYTES, flying + min(flying, SEND_HIGH_BYTES)) - self.send_backlog(stream_id)
 
     def is_delivered(self, stream_id: int) -> bool:
         """Whether the peer has acknowledged all that was sent, the end included."""
@@ -497,12 +555,14 @@ class Core(QuicConnection):
             consumed = self._stream_consumed[stream_id] = self._stream_consumed.get(stream_id, 0) + count
         if not self.windows.renewed:
             return False
-        # a stream's worth, no more: what is owed is missing from the window, and stalled streams hold the rest of it
-        due = self._consumed + self.windows.connection - self._local_max_data.value >= self.windows.stream
+        # half a stream's worth, no more: what is owed is missing from the window, whose rest stalled streams may hold
+        due = self._consumed + self.windows.connection - self._local_max_data.value >= self.windows.stream // 2
         if stream is None or stream.receiver.is_finished:
+            self._growth.forget(stream_id)
             return due
-        credit = consumed + self.windows.stream
-        if credit - stream.max_stream_data_local < self.windows.stream // 4:
+        window = self._growth.handle_read(stream_id, consumed, now=self._now, round_trip=self.smoothed_rtt)
+        credit = consumed + window
+        if credit - stream.max_stream_data_local < window // 4:
             return due
         stream.max_stream_data_local = credit
         self._stream_table.credited[stream_id] = stream
@@ -522,6 +582,7 @@ class Core(QuicConnection):
     def raise_windows(self, windows: Windows) -> None:
         """Grant a peer that has proved who it is the credit of a friend, on the streams it has and those to come."""
         self.windows = windows
+        self._growth = windows.growth()
         self._local_max_stream_data_bidi_remote = windows.stream
         self._local_max_stream_data_bidi_local = windows.stream
         for stream_id in self._streams:
@@ -557,7 +618,7 @@ class Core(QuicConnection):
         """Raise the connection's credit if that is worth a packet; whether there is a limit to tell the peer."""
         limit, streams = self._local_max_data, self._local_max_streams_bidi
         credit = self._consumed + self.windows.connection
-        if self.windows.renewed and credit - limit.value >= self.windows.stream:
+        if self.windows.renewed and credit - limit.value >= self.windows.stream // 2:
             limit.value = credit
         # of streams, aioquic tells once the peer has fewer left than it would get
         untold = streams.value - streams.sent

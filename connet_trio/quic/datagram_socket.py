@@ -16,14 +16,14 @@ import socket
 import struct
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from connet_trio.quic.network_path import Datagram, NetworkPath
 from connet_trio.quic.plain_socket import PlainSocket
 
 # linux/udp.h, linux/in.h, linux/in6.h; the socket module lacks most of them
 SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104
-IP_PKTINFO, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE = 8, 10, 3
-IPV6_MTU_DISCOVER, IPV6_RECVPKTINFO, IPV6_PKTINFO = 23, 49, 50
+IP_PKTINFO, IPV6_RECVPKTINFO, IPV6_PKTINFO = 8, 49, 50
 
 RECEIVE_CALLS = 8
 """Reads per turn. Each may bring 64 datagrams, so this is already more than the engine does in a millisecond."""
@@ -59,8 +59,6 @@ class BatchingSocket(PlainSocket):
             _enable(sock, socket.IPPROTO_IP, IP_PKTINFO)
             if self._reaches_ipv6:
                 _enable(sock, socket.IPPROTO_IPV6, IPV6_RECVPKTINFO)
-        self.forbids_fragments = _forbid_fragments(sock)
-        """Whether a datagram larger than the path's MTU is dropped, so that probing for that MTU can work."""
 
     def receive_batch(self) -> list[Datagram]:
         """Take what has arrived, from at most `RECEIVE_CALLS` reads; empty datagrams and failed reads are skipped."""
@@ -187,17 +185,6 @@ def _has_segmentation(sock: socket.socket) -> bool:
     return True
 
 
-def _forbid_fragments(sock: socket.socket) -> bool:
-    """Set DF (RFC 9000 section 14), and send what fits the interface whatever an ICMP message claims of the path."""
-    done = _enable(sock, socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)
-    if sock.family == socket.AF_INET6:
-        done = _enable(sock, socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IP_PMTUDISC_PROBE) and done
-    return done
-
-
-def _enable(sock: socket.socket, level: int, option: int, value: int = 1) -> bool:
-    try:
-        sock.setsockopt(level, option, value)
-    except OSError:  # an older kernel, or a sandbox that imitates one
-        return False
-    return True
+def _enable(sock: socket.socket, level: int, option: int) -> None:
+    with suppress(OSError):  # an older kernel, or a sandbox that imitates one
+        sock.setsockopt(level, option, 1)

@@ -2,6 +2,9 @@
 
 import attrs
 
+from connet_trio.engine import WindowGrowth
+from connet_trio.engine.path_mtu import BASE_BYTES, LARGEST_BYTES
+
 IDLE_TIMEOUT_SECONDS = 20.0
 """Advertised; the smaller of both sides counts."""
 SMALLEST_IDLE_TIMEOUT_SECONDS = 5.0
@@ -9,9 +12,21 @@ SMALLEST_IDLE_TIMEOUT_SECONDS = 5.0
 HANDSHAKE_IDLE_SECONDS = 5.0
 """Silence that ends a handshake; a dialer may be configured otherwise, a listener not."""
 KEEPALIVE_SECONDS = 10.0
-MAX_DATAGRAM_BYTES = 1200
-"""What every path carries; larger needs path MTU discovery."""
+LISTENER_PATIENCE = 1.1
+"""A listener asks that much later, so as to ask only where its dialer does not: both would ask at once, and a server
+would do it for each of its clients."""
+SILENCE_SECONDS = 1.0
+"""After that much silence a packet that brings nothing is a keepalive, and answered at once: nothing will join the
+answer, and to be woken again for it costs as much as all the rest."""
+MAX_DATAGRAM_BYTES = BASE_BYTES
+"""What every path carries, and the size of handshakes; larger once path MTU discovery has found it to pass."""
+LARGEST_DATAGRAM_BYTES = LARGEST_BYTES
+"""Up to which it looks, unless told otherwise."""
+PACKET_SIZES = range(MAX_DATAGRAM_BYTES, LARGEST_DATAGRAM_BYTES + 1)
+"""What it may be told: bytes of UDP payload. The smallest of them leaves every path as it is."""
 CONNECTION_ID_BYTES = 8
+CONNECTION_IDS_KEPT = 4
+"""Of the other side's, for when it moves; as the original. aioquic's 8 cost a handshake twice the frames."""
 STREAMS_ALLOWED = 100
 """Bidirectional streams a peer may have open; one more for each that fully completes."""
 ACCEPT_QUEUE = 32
@@ -19,7 +34,9 @@ ACCEPT_QUEUE = 32
 KEY_UPDATE_PACKETS = 1 << 21
 """Packets sent under one key; RFC 9001 section 6.6 allows AES-GCM 2^23, and aioquic never updates by itself."""
 SEND_HIGH_BYTES = 1 << 20
-"""Unacknowledged bytes of one stream at which its sender blocks; it goes on at half of that."""
+"""Bytes that one stream holds for a slow network before its sender blocks; it goes on when there is room for half."""
+SEND_FLIGHT_BYTES = 6 << 20
+"""Bytes in flight that are held beyond that, so that they do not take the place of what is to follow them."""
 RESET_TOKEN_BYTES = 16
 SMALLEST_RESET_BYTES = 21
 """RFC 9000 section 10.3: anything shorter is no stateless reset."""
@@ -28,14 +45,27 @@ RESET_BYTES = 42
 original leaves unanswered: acknowledgements and probes of a client, the first thing a restarted server hears."""
 
 
+GROWN_TENTHS = 4
+"""How many tenths of the connection's window one stream may grow to, and all together by what one may: eight streams
+that nobody reads and one that has grown take nine tenths, and the others go on with more than a first window."""
+
+
 @attrs.frozen(kw_only=True)
 class Windows:
-    """Flow control credit in bytes. The connection's is what bounds memory; sixteen stalled streams fit into it."""
+    """Flow control credit in bytes. The connection's is what bounds memory; sixteen streams that stall fit into it."""
 
-    stream: int = 1 << 20
-    connection: int = 16 << 20
+    stream: int = 15 << 16
+    """At first; `engine.WindowGrowth` says when more, up to 6 MiB of the 15."""
+    connection: int = 15 << 20
+    streams: int = STREAMS_ALLOWED
+    """How many bidirectional streams the peer may have open; settled when the connection begins."""
     renewed: bool = True
     """Whether what has been read is granted again."""
+
+    def growth(self) -> WindowGrowth:
+        """The windows of the streams of one connection."""
+        largest = max(self.stream, self.connection * GROWN_TENTHS // 10) if self.renewed else self.stream
+        return WindowGrowth(first=self.stream, largest=largest, spare=largest - self.stream)
 
 
 WINDOWS = Windows()

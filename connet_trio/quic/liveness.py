@@ -17,7 +17,9 @@ from connet_trio.quic.limits import KEEPALIVE_SECONDS
 class Liveness:
     """Signs of life of one connection, on the clock of trio."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, *, patience: float = 1.0) -> None:
+        """`patience` is the factor by which this side asks later than it might."""
+        self._patience = patience
         self.keepalive_seconds = KEEPALIVE_SECONDS
         """Silence after which the other side is asked."""
         self.last_heard = now
@@ -52,7 +54,9 @@ class Liveness:
         """When to send the next keepalive, `inf` while one is unanswered (protocol section 2.1)."""
         if self._asked:
             return math.inf
-        return self.last_heard + max(min(self.keepalive_seconds, idle_timeout / 2), 1.5 * probe_timeout)
+        return self.last_heard + self._patience * max(
+            min(self.keepalive_seconds, idle_timeout / 2), 1.5 * probe_timeout
+        )
 
     async def wait_silent(self, seconds: float) -> None:
         """Return once nothing has been heard for `seconds`, or the connection is over."""

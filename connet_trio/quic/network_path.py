@@ -34,6 +34,10 @@ class DatagramSocket(Protocol):
     def local_address(self) -> AddressPort:
         """The address and port it is bound to."""
 
+    @property
+    def forbids_fragments(self) -> bool:
+        """Whether a datagram larger than the path's MTU is dropped, so that probing for that MTU can work."""
+
     async def wait_readable(self) -> None:
         """Return when `receive_batch` has something, or at once after `close`."""
 

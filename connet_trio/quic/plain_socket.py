@@ -19,6 +19,7 @@ import attrs
 import trio
 
 from connet_trio.errors import DialFailed
+from connet_trio.quic.dont_fragment import forbid_fragments
 from connet_trio.quic.network_path import Datagram, NetworkPath, SocketAddress
 from connet_trio.records.model import AddressPort
 
@@ -64,6 +65,7 @@ class PlainSocket:
         mapped = isinstance(bound, IPv6Address) and bound.ipv4_mapped is not None
         self._reaches_ipv6 = sock.family == socket.AF_INET6 and not mapped
         self._reaches_ipv4 = not self._reaches_ipv6 or (bound.is_unspecified and _is_dual_stack(sock))
+        self._forbids_fragments = forbid_fragments(sock)
         self.counters = SocketCounters()
         self.receive_buffer_bytes = _ask_for_buffer(sock, socket.SO_RCVBUF, SO_RCVBUFFORCE)
         self.send_buffer_bytes = _ask_for_buffer(sock, socket.SO_SNDBUF, SO_SNDBUFFORCE)
@@ -72,6 +74,11 @@ class PlainSocket:
     def local_address(self) -> AddressPort:
         """The address and port it is bound to."""
         return self._local_address
+
+    @property
+    def forbids_fragments(self) -> bool:
+        """Whether a datagram larger than the path's MTU is dropped, so that probing for that MTU can work."""
+        return self._forbids_fragments
 
     async def wait_readable(self) -> None:
         """Return when `receive_batch` has something, or at once after `close`."""

@@ -39,7 +39,8 @@ async def serve_connections(
     async with trio.open_nursery() as nursery:
         task_status.started()
         while True:
-            nursery.start_soon(_serve, await transport.accept(), handler, faults)
+            for connection in await transport.accept_batch():
+                nursery.start_soon(_serve, connection, handler, faults)
 
 
 async def _serve(connection: Connection, handler: Callable[[Connection], Awaitable[None]], faults: Faults) -> None:

@@ -1,7 +1,7 @@
 """One bidirectional QUIC stream as a trio stream, with backpressure both ways.
 
-Sending blocks while more than `SEND_HIGH_BYTES` are unacknowledged; receiving grants the peer credit only for what
-was taken, so an application that stops reading stops its peer. The two directions end independently:
+Sending blocks while more than `SEND_HIGH_BYTES` wait for the network or the peer; receiving grants the peer credit only
+for what was taken, so an application that stops reading stops its peer. The two directions end independently:
 
     sending    OPEN → FINISHED (send_eof) | RESET (reset, or the peer's STOP_SENDING) | LOST (connection over)
     receiving  OPEN → ENDED (the peer's FIN, once read) | STOPPED (stop) | BROKEN (the peer's RESET_STREAM) | LOST
@@ -10,18 +10,21 @@ was taken, so an application that stops reading stops its peer. The two directio
 import enum
 import operator
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
 
-from connet_trio.concurrency.byte_stream import AbortableStream, StreamBroken, Told, ignore_code
+from connet_trio.concurrency.byte_stream import AbortableStream, StreamBroken, Take, Told, ignore_code
 from connet_trio.quic.limits import SEND_HIGH_BYTES
 
 if TYPE_CHECKING:
     from connet_trio.quic.connection import Connection
 
-SEND_LOW_BYTES = SEND_HIGH_BYTES // 2
-RECEIVE_BYTES = 1 << 18
+SEND_AGAIN_BYTES = SEND_HIGH_BYTES // 2
+"""Room at which a blocked sender goes on."""
+RECEIVE_BYTES = 1 << 19
 """What `receive_some` returns at most unless asked otherwise."""
 
 
@@ -50,15 +53,15 @@ class OneTask:
 
     def __init__(self, doing: str) -> None:
         self._doing = doing
-        self._is_taken = False
+        self.is_taken = False
 
     def __enter__(self) -> None:
-        if self._is_taken:
+        if self.is_taken:
             raise trio.BusyResourceError(f"another task is {self._doing}")
-        self._is_taken = True
+        self.is_taken = True
 
     def __exit__(self, *exc_info: object) -> None:
-        self._is_taken = False
+        self.is_taken = False
 
 
 class Stream(AbortableStream):
@@ -86,6 +89,7 @@ class Stream(AbortableStream):
         self._tell_reset: Told = ignore_code
         self._sending = OneTask("sending on this stream")
         self._receiving = OneTask("receiving from this stream")
+        self._take_over: Take | None = None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -99,7 +103,7 @@ class Stream(AbortableStream):
     # --- sending
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Hand `data` to the connection; blocks while too much is unacknowledged.
+        """Hand `data` to the connection; blocks while too much of it is under way or waits to be.
 
         If cancelled, an unknown part of `data` was sent: reset the stream.
         """
@@ -110,7 +114,7 @@ class Stream(AbortableStream):
             with memoryview(data) as view:
                 sent = 0
                 while sent < len(view):
-                    room = SEND_HIGH_BYTES - self.connection.core.send_backlog(self.id)
+                    room = self.connection.core.send_room(self.id)
                     if room <= 0:
                         waited = True
                         await self._wait_writable()
@@ -120,12 +124,21 @@ class Stream(AbortableStream):
             if not waited:
                 await trio.lowlevel.cancel_shielded_checkpoint()
 
+    def send_nowait(self, data: bytes) -> bool:
+        """See `AbortableStream.send_nowait`."""
+        if self._closed or self._send_state is not SendState.OPEN or self._sending.is_taken:
+            return False
+        if len(data) > self.connection.core.send_room(self.id):
+            return False
+        self.connection.write(self.id, data)
+        return True
+
     async def wait_send_all_might_not_block(self) -> None:
         """Return when `send_all` of a few bytes would not wait for acknowledgements."""
         with self._sending:
             await trio.lowlevel.checkpoint()
             self._check_sending()
-            while self.connection.core.send_backlog(self.id) >= SEND_HIGH_BYTES:
+            while self.connection.core.send_room(self.id) <= 0:
                 await self._wait_writable()
 
     async def send_eof(self) -> None:
@@ -223,6 +236,16 @@ class Stream(AbortableStream):
         with self._receiving:
             return self._take(max_bytes)
 
+    @contextmanager
+    def handing_over(self, take: Take) -> Iterator[None]:
+        """See `AbortableStream.handing_over`. Credit is granted for what `take` has accepted."""
+        assert self._take_over is None
+        self._take_over = take
+        try:
+            yield
+        finally:
+            self._take_over = None
+
     def stop(self, code: int = 0) -> None:
         """Tell the peer to send no more (STOP_SENDING); what has arrived unread is dropped."""
         if self._receive_state is ReceiveState.OPEN:
@@ -311,11 +334,21 @@ class Stream(AbortableStream):
         """Bytes in order; returns False when nobody will read them."""
         if self._receive_state is not ReceiveState.OPEN:
             return False
-        if data:
-            self._chunks.append(data)
         self._fin_received = self._fin_received or fin
+        if data and self._hand_over(data):
+            if not fin:
+                return True
+        elif data:
+            self._chunks.append(data)
         self._readable.set()
         self._tell_over()
+        return True
+
+    def _hand_over(self, data: bytes) -> bool:
+        # somebody waits and nothing is before it, so this is what `receive_some` would return
+        if self._take_over is None or not self._receiving.is_taken or self._chunks or not self._take_over(data):
+            return False
+        self.connection.consume(self.id, len(data))
         return True
 
     def handle_reset(self, code: int) -> None:

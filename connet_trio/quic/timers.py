@@ -16,13 +16,15 @@ class Timed(Protocol):
 
 T = TypeVar("T", bound=Timed)
 
+FAR_SECONDS = 1.0
+"""A deadline that moved later by more than this is noted at once: whoever falls silent need not be looked at before."""
 SPARE_ENTRIES = 64
 """Outdated entries are swept out when there are more of them than this and the current ones together: a busy receiver
 leaves one behind each millisecond, due when its keepalive would have been."""
 
 
 class TimerHeap(Generic[T]):
-    """Earliest deadline first. Deadlines that moved later are noticed when the old one comes up, not before.
+    """Earliest deadline first. Deadlines that moved a little later are noticed when the old one comes up, not before.
 
     A connection that receives a packet moves its idle deadline; touching the heap for that would cost every packet.
     """
@@ -45,7 +47,7 @@ class TimerHeap(Generic[T]):
         """Look at the deadline of `timed` again, and return it."""
         deadline = timed.next_deadline()
         armed = self._armed.get(timed)
-        if deadline != math.inf and (armed is None or deadline < armed):
+        if deadline != math.inf and (armed is None or deadline < armed or deadline > armed + FAR_SECONDS):
             self._push(timed, deadline)
         return deadline
 

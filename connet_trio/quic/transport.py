@@ -9,7 +9,7 @@ more to send is marked again, so that reading stays between its bursts.
 
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import assert_never
 
 import trio
@@ -17,16 +17,20 @@ import trio
 from connet_trio.concurrency import outlasting, single_error
 from connet_trio.engine import Candidate
 from connet_trio.errors import DialFailed
+from connet_trio.quic.congestion import DEFAULT_CONGESTION_CONTROL, CongestionControl
 from connet_trio.quic.connection import Connection
 from connet_trio.quic.core import Core, reset_token
 from connet_trio.quic.dial_failures import NoAnswer
 from connet_trio.quic.ending import UNHEARD_REASON
+from connet_trio.quic.engine_choice import DEFAULT_QUIC_ENGINE, QuicEngine
 from connet_trio.quic.fast import FastCore
 from connet_trio.quic.handshake import Dialing, Listening
 from connet_trio.quic.limits import (
     ACCEPT_QUEUE,
     CONNECTION_ID_BYTES,
     HANDSHAKE_IDLE_SECONDS,
+    LARGEST_DATAGRAM_BYTES,
+    MAX_DATAGRAM_BYTES,
     RESET_BYTES,
     RESET_TOKEN_BYTES,
 )
@@ -58,7 +62,9 @@ async def open_transport(
     reset_key: bytes | None = None,
     listening: Listening | None = None,
     entropy: Callable[[int], bytes] = secrets.token_bytes,
-    fast: bool = True,
+    congestion_control: CongestionControl = DEFAULT_CONGESTION_CONTROL,
+    quic_engine: QuicEngine = DEFAULT_QUIC_ENGINE,
+    max_packet_size: int = LARGEST_DATAGRAM_BYTES,
 ) -> AsyncIterator["Transport"]:
     """Drive QUIC over `socket`, which the transport owns from here on, for the length of a block.
 
@@ -68,7 +74,9 @@ async def open_transport(
       wall_clock: Unix seconds, for the dates of certificates.
       reset_key: 32 bytes that outlive the process, so that peers notice a restart at once; None does without.
       listening: how to answer those who dial; None ignores them.
-      fast: drive connections by the fast engine; False leaves everything to aioquic.
+      congestion_control: of what this side sends.
+      quic_engine: what drives the connections.
+      max_packet_size: bytes of UDP payload, one of `PACKET_SIZES`: up to there, the MTU of each path is searched for.
     """
     transport = Transport(
         socket,
@@ -76,7 +84,9 @@ async def open_transport(
         reset_key=reset_key,
         listening=listening,
         entropy=entropy,
-        engine=FastCore if fast else Core,
+        congestion_control=congestion_control,
+        engine=FastCore if quic_engine is QuicEngine.FAST else Core,
+        max_packet_size=max_packet_size,
     )
     try:
         with single_error():
@@ -101,12 +111,15 @@ class Transport:
         listening: Listening | None,
         entropy: Callable[[int], bytes],
         engine: type[Core],
+        congestion_control: CongestionControl,
+        max_packet_size: int,
     ) -> None:
         self._socket = socket
         self._wall_clock = wall_clock
         self._reset_key = reset_key
         self._entropy = entropy
         self._engine = engine
+        self._congestion_control = congestion_control
         self._table = RoutingTable()
         self._timers: TimerHeap[Connection] = TimerHeap()
         self._marked: dict[Connection, None] = {}
@@ -114,6 +127,7 @@ class Transport:
         self._nap = trio.CancelScope()
         self._handshakes: dict[Connection, float] = {}
         self._unproved: dict[Connection, None] = {}  # those of them whose address may be forged
+        self._largest_datagram = max_packet_size if socket.forbids_fragments else MAX_DATAGRAM_BYTES
         self._accepted, self._to_accept = trio.open_memory_channel[Connection](ACCEPT_QUEUE)
         self._resets_left, self._resets_since = RESETS_PER_SECOND, 0.0
         self.listening = listening
@@ -141,7 +155,14 @@ class Transport:
           NoAnswer: nobody answered within twice the idle time.
           DialFailed: the handshake failed, or the socket has no such address family. Both say where and why.
         """
-        core = self._engine(dialing=dialing, reset_key=self._reset_key, wall_now=self._wall_clock())
+        core = self._engine(
+            dialing=dialing,
+            reset_key=self._reset_key,
+            wall_now=self._wall_clock(),
+            congestion_control=self._congestion_control,
+            luck=self._luck,
+            largest_datagram=self._largest_datagram,
+        )
         path = self._socket.path_to(remote, zone=zone)
         connection = Connection(core, self, remote_address=path.remote_address, now=trio.current_time())
         core.connect(path, now=trio.current_time())
@@ -163,6 +184,17 @@ class Transport:
     async def accept(self) -> Connection:
         """The next connection whose handshake is complete, the dialer's certificate judged."""
         return await self._to_accept.receive()
+
+    async def accept_batch(self) -> list[Connection]:
+        """All that `accept` would return without waiting again, at least one.
+
+        A waiting task runs once a tick, in which several handshakes may complete: one by one, they overfill the queue.
+        """
+        accepted = [await self._to_accept.receive()]
+        with suppress(trio.WouldBlock):
+            while True:
+                accepted.append(self._to_accept.receive_nowait())
+        return accepted
 
     async def check_alive(self, seconds: float) -> None:
         """Ask every connection for a sign of life, and abandon those that give none within `seconds`.
@@ -231,7 +263,7 @@ class Transport:
         for _ in range(TURNS_PER_TICK):
             received = self._socket.receive_batch()
             self._turn(received, trio.current_time() + TIMER_SLACK)
-            if not received or (len(received) < BUSY_DATAGRAMS and not self._marked):
+            if len(received) < BUSY_DATAGRAMS and not self._marked:
                 break
 
     def _turn(self, received: list[Datagram], now: float) -> None:
@@ -316,6 +348,9 @@ class Transport:
             reset_key=self._reset_key,
             wall_now=self._wall_clock(),
             refused=refused or self._accepted.statistics().current_buffer_used >= ACCEPT_QUEUE,
+            congestion_control=self._congestion_control,
+            luck=self._luck,
+            largest_datagram=self._largest_datagram,
         )
         connection = Connection(core, self, remote_address=remote, now=now)
         self.route(core.host_cid, connection)
@@ -372,6 +407,9 @@ class Transport:
             noise = bytearray(self._entropy(size - RESET_TOKEN_BYTES))
             noise[0] = noise[0] & 0x3F | 0x40  # looks like any short-header packet
             self._socket.send_batch([(bytes(noise) + reset_token(self._reset_key, destination_id), path)])
+
+    def _luck(self) -> float:
+        return int.from_bytes(self._entropy(4)) / (1 << 32)
 
     # --- ending
 

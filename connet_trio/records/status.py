@@ -2,8 +2,8 @@
 
 Keys are the original's, where it has them. Keys of our own are `last-error`, `handler-errors`, `bytes-in`, `bytes-out`,
 `bytes-forwarded`, `streams`, `streams-total`, for each peer `path`, `relay-id`, `rtt-ms`, `since` and `why`, and for
-each of its connections `rtt-ms`, `bytes-in` and `bytes-out`; they are always there, `null` when there is nothing to
-say, and readers of the original ignore them.
+each of its connections `rtt-ms`, `bytes-in`, `bytes-out` and `mtu`; they are always there, `null` when there is nothing
+to say, and readers of the original ignore them.
 """
 
 import enum
@@ -56,6 +56,8 @@ class PathStatus:
     """Stream bytes received on the connection, whatever streams they were for."""
     bytes_out: int = keyed("bytes-out", default=0)
     """Stream bytes sent on it."""
+    mtu: int | None = None
+    """Bytes of UDP payload in a full datagram we send on it: what the path has shown to carry so far."""
 
 
 def _sorted_by_style(paths: tuple[PathStatus, ...]) -> tuple[PathStatus, ...]:

@@ -202,6 +202,9 @@ async def _open_sockets(
             reset_key=identity.reset_key,
             listening=_listening(ingress, leaf.credential),
             entropy=surroundings.entropy,
+            congestion_control=settings.congestion_control,
+            quic_engine=settings.quic_engine,
+            max_packet_size=settings.max_packet_size,
         )
         transports.append(await opened.enter_async_context(transport))
     hostports = _advertised(settings, transports)

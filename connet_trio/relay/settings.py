@@ -3,9 +3,17 @@
 from pathlib import Path
 
 import attrs
-from attrs.validators import ge, gt
+from attrs.validators import ge, gt, in_
 
 from connet_trio.engine.admission import NetworkRule
+from connet_trio.quic import (
+    DEFAULT_CONGESTION_CONTROL,
+    DEFAULT_QUIC_ENGINE,
+    LARGEST_DATAGRAM_BYTES,
+    PACKET_SIZES,
+    CongestionControl,
+    QuicEngine,
+)
 from connet_trio.records.model import HostPort
 
 RELAY_PORT = 19_191
@@ -68,6 +76,15 @@ class RelaySettings:
 
     handshake_idle_timeout: float = attrs.field(default=DEFAULT_HANDSHAKE_IDLE_TIMEOUT, validator=gt(0))
     """Seconds of silence after which dialling control is given up; a whole handshake may take twice as long."""
+
+    congestion_control: CongestionControl = DEFAULT_CONGESTION_CONTROL
+    """How what this relay sends reacts to loss."""
+
+    quic_engine: QuicEngine = DEFAULT_QUIC_ENGINE
+    """What drives the connections."""
+
+    max_packet_size: int = attrs.field(default=LARGEST_DATAGRAM_BYTES, validator=in_(PACKET_SIZES))
+    """Bytes of UDP payload up to which the MTU of each path is searched for; 1200, the smallest, is no search."""
 
     status_address: HostPort | None = None
     """Where the status is served over plain HTTP; None turns it off."""

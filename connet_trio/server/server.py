@@ -138,6 +138,9 @@ def _control_settings(settings: ServerSettings, credential: Credential, token: s
         ),
         relay_tokens=((token, Restriction()),),
         endpoint_expiry=settings.endpoint_expiry,
+        congestion_control=settings.congestion_control,
+        quic_engine=settings.quic_engine,
+        max_packet_size=settings.max_packet_size,
         store_directory=_below(settings.store_directory, "control"),
     )
 
@@ -148,8 +151,11 @@ def _relay_settings(settings: ServerSettings, token: str, joint: AddressPort) ->
         control=HostPort(str(joint.address), joint.port),
         control_name=str(joint.address),
         ingresses=settings.relay_ingresses,
+        quic_engine=settings.quic_engine,
+        max_packet_size=settings.max_packet_size,
         store_directory=_below(settings.store_directory, "relay"),
         drain_timeout=settings.drain_timeout,
+        congestion_control=settings.congestion_control,
     )
 
 

@@ -3,10 +3,18 @@
 from pathlib import Path
 
 import attrs
-from attrs.validators import ge, gt, min_len, optional
+from attrs.validators import ge, gt, in_, min_len, optional
 
 from connet_trio.control.settings import DEFAULT_ENDPOINT_EXPIRY, IngressSettings
 from connet_trio.engine.admission import Restriction
+from connet_trio.quic import (
+    DEFAULT_CONGESTION_CONTROL,
+    DEFAULT_QUIC_ENGINE,
+    LARGEST_DATAGRAM_BYTES,
+    PACKET_SIZES,
+    CongestionControl,
+    QuicEngine,
+)
 from connet_trio.records.model import HostPort
 from connet_trio.relay.settings import DEFAULT_DRAIN_TIMEOUT, RelayIngressSettings, default_relay_ingresses
 
@@ -26,6 +34,15 @@ class ServerSettings:
 
     relay_ingresses: tuple[RelayIngressSettings, ...] = attrs.field(factory=default_relay_ingresses)
     """The sockets on which the relay accepts clients."""
+
+    congestion_control: CongestionControl = DEFAULT_CONGESTION_CONTROL
+    """How what the server sends reacts to loss."""
+
+    quic_engine: QuicEngine = DEFAULT_QUIC_ENGINE
+    """What drives the connections."""
+
+    max_packet_size: int = attrs.field(default=LARGEST_DATAGRAM_BYTES, validator=in_(PACKET_SIZES))
+    """Bytes of UDP payload up to which the MTU of each path is searched for; 1200, the smallest, is no search."""
 
     status_address: HostPort | None = None
     """Where the status of both is served over plain HTTP; None turns it off."""

@@ -1,6 +1,7 @@
 """A directory from which every service can run on this machine: a certificate, free ports, configuration files."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Literal
@@ -75,6 +76,8 @@ class LocalSite:
     """TCP port of the service offered."""
     source: int
     """TCP port on which it can be used."""
+    keys: Mapping[str, str | int] = attrs.field(factory=dict)
+    """Further keys of every service."""
 
     @classmethod
     def in_directory(cls, directory: Path) -> "LocalSite":
@@ -94,7 +97,7 @@ class LocalSite:
 tokens = ["client-d-token", "client-s-token"]
 status-addr = "{STATUS}"
 endpoint-expiry-timeout = "{endpoint_expiry}"
-
+{self._further_keys}
 [[server.ingress]]
 addr = ":{self.control}"
 cert-file = "cert.pem"
@@ -115,7 +118,7 @@ clients-tokens = ["client-d-token", "client-s-token"]
 relays-tokens = ["relay-token"]
 status-addr = "{STATUS}"
 endpoint-expiry-timeout = "{endpoint_expiry}"
-
+{self._further_keys}
 [[control.clients-ingress]]
 addr = ":{self.control}"
 cert-file = "cert.pem"
@@ -134,7 +137,7 @@ token = "relay-token"
 control-addr = "localhost:{self.relays}"
 control-cas-file = "cert.pem"
 status-addr = "{STATUS}"
-
+{self._further_keys}
 [[relay.ingress]]
 addr = ":{self.relay}"
 hostports = ["localhost"]
@@ -154,8 +157,13 @@ token = "{token}"
 server-addr = "127.0.0.1:{self.control}"
 server-cas-file = "cert.pem"
 status-addr = "{STATUS}"
-
+{self._further_keys}
 """
+
+    @property
+    def _further_keys(self) -> str:
+        """Lines of TOML; strings and integers are written alike there and in JSON."""
+        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in self.keys.items())
 
     def open(self, *arguments: str, **variables: str) -> AbstractAsyncContextManager[ServiceProcess]:
         """`connet-trio` with these arguments and environment variables, in the directory."""

@@ -56,6 +56,11 @@ class SimulatedSocket:
         """The address and port it is bound to."""
         return self._local_address
 
+    @property
+    def forbids_fragments(self) -> bool:
+        """Always: the network carries no fragments."""
+        return True
+
     async def wait_readable(self) -> None:
         """Return when `receive_batch` has something, or at once after `close`."""
         if self._inbox or self._closed:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from connet_trio.concurrency import AbortableStream, StreamBroken, Told, ignore_code, splice
-from connet_trio.concurrency.splice import PATIENCE_SECONDS
+from connet_trio.concurrency.splice import PATIENCE_SECONDS, PIECE_BYTES
 
 CAPACITY = 100
 
@@ -436,4 +436,25 @@ async def test_a_reader_that_is_slow_but_reads_is_never_given_up(
         await trio.sleep(PATIENCE_SECONDS - 1)
         received += await far.receive_some(200)
     assert received == data
+    await line.finished.wait()
+
+
+async def test_a_chunk_of_many_pieces_has_the_time_of_each(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    line = make_line(4 * PIECE_BYTES)
+    line.middle[1].whole = False
+    nursery.start_soon(line.run)
+    near, far = line.ends
+    data = bytes(12 * PIECE_BYTES)
+
+    async def send() -> None:
+        await near.send_all(data)
+        await near.send_eof()
+
+    nursery.start_soon(send)
+    await wait_all_tasks_blocked()
+    await far.send_eof()
+    received = 0
+    while received < len(data):
+        await trio.sleep(PATIENCE_SECONDS - 1)
+        received += len(await far.receive_some(PIECE_BYTES))
     await line.finished.wait()

@@ -136,7 +136,30 @@ def test_a_wrong_line_of_a_client(load_error: LoadError, line: str, error: str) 
             "a.toml:3: server.endpoint-expiry-timeout: is no time at all, expected a duration, or endpoint-",
         ),
         ("drain-timeout = 2", "a.toml:3: server.drain-timeout: is a number, expected a duration"),
+        (
+            'congestion-control = "vegas"',
+            'a.toml:3: server.congestion-control: "vegas" is not a congestion control, expected one of cubic, bbr, '
+            "bbr-tolerant",
+        ),
+        (
+            "congestion-control = true",
+            "a.toml:3: server.congestion-control: is true or false, expected one of cubic, bbr, bbr-tolerant",
+        ),
         ("store-dir = 2", "a.toml:3: server.store-dir: is a number, expected a path"),
+        (
+            'quic-engine = "quick"',
+            'a.toml:3: server.quic-engine: "quick" is not an engine, expected one of fast, stock',
+        ),
+        ("quic-engine = true", "a.toml:3: server.quic-engine: is true or false, expected one of fast, stock"),
+        (
+            "max-packet-size = 1199",
+            "server.max-packet-size: 1199 is not a packet size, expected a number of bytes from 1200 to 16384",
+        ),
+        ("max-packet-size = 0", "a.toml:3: server.max-packet-size: 0 is not a packet size, expected a number of bytes"),
+        ("max-packet-size = 16385", "a.toml:3: server.max-packet-size: 16385 is not a packet size, expected a number"),
+        ("max-packet-size = 1452.5", "a.toml:3: server.max-packet-size: 1452.5 is not a packet size, expected a"),
+        ("max-packet-size = true", "a.toml:3: server.max-packet-size: is true or false, expected a number of bytes"),
+        ('max-packet-size = "jumbo"', "a.toml:3: server.max-packet-size: is text, expected a number of bytes from 12"),
     ],
 )
 def test_wrong_lines_of_a_server(load_error: LoadError, lines: str, error: str) -> None:

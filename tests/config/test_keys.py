@@ -12,6 +12,7 @@ import trustme
 from connet_trio.client.settings import ClientSettings, DestinationSettings, SourceSettings
 from connet_trio.config import Loaded, check_files
 from connet_trio.engine.admission import NetworkRule, Restriction
+from connet_trio.quic import CongestionControl, QuicEngine
 from connet_trio.records.model import HostPort, Role, Route
 from connet_trio.relay.settings import RelayIngressSettings, RelaySettings
 
@@ -49,7 +50,14 @@ def with_line(service: str, line: str) -> str:
         ("client", 'handshake-idle-timeout = "0s"', "handshake_idle_timeout", 5.0),
         ("client", 'drain-timeout = "500ms"', "drain_timeout", 0.5),
         ("client", 'drain-timeout = "0s"', "drain_timeout", 0.0),
+        ("client", 'congestion-control = "bbr-tolerant"', "congestion_control", CongestionControl.BBR_TOLERANT),
+        ("client", 'congestion-control = ""', "congestion_control", CongestionControl.CUBIC),
         ("client", 'metadata = ""', "metadata", ""),
+        ("client", 'quic-engine = "fast"', "quic_engine", QuicEngine.FAST),
+        ("client", 'quic-engine = "stock"', "quic_engine", QuicEngine.STOCK),
+        ("client", "max-packet-size = 1452", "max_packet_size", 1452),
+        ("client", "max-packet-size = 1_200", "max_packet_size", 1200),
+        ("client", "max-packet-size = 16384", "max_packet_size", 16_384),
         ("server", 'tokens-file = "client.tokens"', "client_tokens", (("one", Restriction()), ("two", Restriction()))),
         ("server", "endpoint-expiry-disable = true", "endpoint_expiry", None),
         ("server", "endpoint-expiry-disable = false", "endpoint_expiry", 30.0),
@@ -57,11 +65,17 @@ def with_line(service: str, line: str) -> str:
         ("server", 'status-addr = ":1"', "status_address", HostPort("", 1)),
         ("server", 'store-dir = "here"', "store_directory", Path("here")),
         ("server", 'drain-timeout = "5s"', "drain_timeout", 5.0),
+        ("server", 'congestion-control = "bbr"', "congestion_control", CongestionControl.BBR),
+        ("server", 'quic-engine = "stock"', "quic_engine", QuicEngine.STOCK),
+        ("server", "max-packet-size = 1452", "max_packet_size", 1452),
         ("control", 'clients-tokens-file = "relay.tokens"', "client_tokens", (("relay-token", Restriction()),)),
         ("control", "endpoint-expiry-disable = true", "endpoint_expiry", None),
         ("control", 'endpoint-expiry-timeout = "1m"', "endpoint_expiry", 60.0),
         ("control", 'status-addr = ":1"', "status_address", HostPort("", 1)),
         ("control", 'store-dir = "here"', "store_directory", Path("here")),
+        ("control", 'congestion-control = "bbr"', "congestion_control", CongestionControl.BBR),
+        ("control", 'quic-engine = "stock"', "quic_engine", QuicEngine.STOCK),
+        ("control", "max-packet-size = 1452", "max_packet_size", 1452),
         ("relay", 'token-file = "relay.token"', "token", "relay-token"),
         ("relay", 'metadata = "box"', "metadata", "box"),
         ("relay", 'control-addr = "[::1]:5"', "control", HostPort("::1", 5)),
@@ -71,6 +85,9 @@ def with_line(service: str, line: str) -> str:
         ("relay", 'status-addr = ":1"', "status_address", HostPort("", 1)),
         ("relay", 'store-dir = "here"', "store_directory", Path("here")),
         ("relay", 'drain-timeout = "5s"', "drain_timeout", 5.0),
+        ("relay", 'congestion-control = "bbr"', "congestion_control", CongestionControl.BBR),
+        ("relay", 'quic-engine = "stock"', "quic_engine", QuicEngine.STOCK),
+        ("relay", "max-packet-size = 1452", "max_packet_size", 1452),
     ],
 )
 def test_a_key_becomes_a_setting(load: Load, service: str, line: str, setting: str, value: object) -> None:

@@ -1,5 +1,7 @@
 """Settings written in code, without any file."""
 
+from functools import partial
+
 import pytest
 import trustme
 
@@ -7,6 +9,7 @@ from connet_trio.client.settings import ClientSettings, DestinationSettings, Sou
 from connet_trio.control.settings import ControlSettings, IngressSettings
 from connet_trio.engine.admission import Restriction
 from connet_trio.identity.certificates import Credential, load_credential
+from connet_trio.quic import QuicEngine
 from connet_trio.records.model import HostPort, Route
 from connet_trio.relay.settings import RelayIngressSettings, RelaySettings
 from connet_trio.server.settings import ServerSettings
@@ -26,6 +29,23 @@ def test_a_client_needs_only_a_token() -> None:
     assert (client.handshake_idle_timeout, client.drain_timeout) == (5.0, 2.0)
     assert not client.destinations
     assert not client.sources
+
+
+@pytest.mark.parametrize("size", [1199, 16_385])
+def test_no_packet_is_smaller_than_quic_asks_for_or_larger_than_the_engine_can_build(
+    credential: Credential, size: int
+) -> None:
+    ingress = IngressSettings(address=HostPort("", 0), credential=credential)
+    makers = (
+        partial(ClientSettings, token="x"),
+        partial(RelaySettings, token="x"),
+        partial(ControlSettings, client_ingresses=(ingress,), client_tokens=()),
+        partial(ServerSettings, client_ingresses=(ingress,), client_tokens=()),
+    )
+    for make in makers:
+        with pytest.raises(ValueError, match="max_packet_size"):
+            make(max_packet_size=size)
+        assert (make().quic_engine, make().max_packet_size) == (QuicEngine.FAST, 16_384)
 
 
 def test_the_server_name_is_the_host_of_the_server_unless_said() -> None:

@@ -12,6 +12,7 @@ import trio
 
 from connet_trio.identity import Credential, EndpointIdentity, PinnedServer, Realm, check_client, issue_identity
 from connet_trio.quic.connection import Connection
+from connet_trio.quic.engine_choice import QuicEngine
 from connet_trio.quic.handshake import Answer, Dialing, Listening
 from connet_trio.quic.limits import WINDOWS, Windows
 from connet_trio.quic.network_path import Datagram, DatagramSocket, NetworkPath
@@ -62,7 +63,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The engine of every transport that a test opens without naming one."""
     # the default of one argument: transports are opened in many ways, some by what is tested
-    monkeypatch.setitem(open_transport.__wrapped__.__kwdefaults__, "fast", request.param == "fast")  # type: ignore[attr-defined]
+    monkeypatch.setitem(open_transport.__wrapped__.__kwdefaults__, "quic_engine", QuicEngine(request.param))  # type: ignore[attr-defined]
     return str(request.param)
 
 
@@ -111,6 +112,10 @@ class MeddlingSocket:
     @property
     def local_address(self) -> AddressPort:
         return self.socket.local_address
+
+    @property
+    def forbids_fragments(self) -> bool:
+        return self.socket.forbids_fragments
 
     async def wait_readable(self) -> None:
         await self.socket.wait_readable()
@@ -179,10 +184,10 @@ async def open_pair(
     trace_limit: int = 0,
     dialer_clock: Callable[[], float] = wall_clock,
     listener_clock: Callable[[], float] = wall_clock,
-    fast: bool | None = None,
+    quic_engine: QuicEngine | None = None,
 ) -> AsyncIterator[Pair]:
-    """A pair on a new network; `fast` of None leaves the choice of the engine to the fixture of that name."""
-    open_one = open_transport if fast is None else partial(open_transport, fast=fast)
+    """A pair on a new network; without `quic_engine`, the fixture `engine` says which."""
+    open_one = open_transport if quic_engine is None else partial(open_transport, quic_engine=quic_engine)
     async with open_network(seed, link=link, trace_limit=trace_limit) as network:
         far, near = MeddlingSocket(network.socket(FAR)), MeddlingSocket(network.socket(NEAR))
         async with (

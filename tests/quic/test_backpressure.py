@@ -16,6 +16,8 @@ pytestmark = virtual_time
 MIB = 1 << 20
 BROADBAND = Link(delay=0.01, rate=5e6)
 """40 Mbit/s: what goes through it fast enough shows in seconds of virtual time."""
+LONG = Link(mtu=65_536, delay=0.1, rate=25e6, queue_bytes=4 * MIB)
+"""200 Mbit/s and 200 ms: 5 MB are under way when it is full. Few packets, since each costs the test time."""
 SMALL = Windows(stream=1 << 16, connection=16 << 16)
 
 
@@ -81,6 +83,99 @@ async def test_other_streams_keep_their_speed_beside_stalled_readers(stalled: in
                 beside = await transfer(*await open_streams(dialled, accepted), MIB)
             nursery.cancel_scope.cancel()
     assert beside <= 1.25 * undisturbed
+
+
+async def test_sixteen_streams_that_nobody_reads_fit_into_the_fifteen_megabytes_of_a_connection() -> None:
+    async with open_pair(link=Link(mtu=65_536)) as pair, trio.open_nursery() as nursery:
+        dialled, accepted = await pair.connect()
+        for _ in range(16):
+            ours, _ = await open_streams(dialled, accepted)
+            nursery.start_soon(send_for, ours, 3600)
+        await trio.sleep(10)
+        assert 15 * MIB <= accepted.bytes_received <= 15 * MIB + 16
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_long_path_is_filled_once_the_window_of_its_stream_has_grown() -> None:
+    async with open_pair(link=LONG) as pair:
+        ours, theirs = await pair.open_streams()
+        await transfer(ours, theirs, 20 * MIB)
+        assert theirs.connection.core._growth.window_of(theirs.id) == 6 * MIB
+        seconds = await transfer(ours, theirs, 20 * MIB)
+        assert 20 * MIB / seconds > 0.85 * 25e6
+        for stream in (ours, theirs):
+            stream.close()
+        await trio.sleep(5)
+        assert theirs.connection.core._growth.spare == 6 * MIB - WINDOWS.stream
+
+
+def window_of(stream: Stream) -> int:
+    """Credit of its peer beyond what has been read."""
+    core = stream.connection.core
+    return int(core._streams[stream.id].max_stream_data_local) - core._stream_consumed[stream.id]
+
+
+async def test_a_reader_slower_than_the_path_gets_no_larger_window() -> None:
+    async with open_pair(link=LONG) as pair, trio.open_nursery() as nursery:
+        ours, theirs = await pair.open_streams()
+        nursery.start_soon(send_for, ours, 3600)
+        for _ in range(200):  # 2 MB/s: a window's worth takes 2.5 round trips
+            await trio.sleep(0.05)
+            await theirs.receive_some(100_000)
+        assert window_of(theirs) <= WINDOWS.stream
+        assert theirs.connection.bytes_received <= 200 * 100_000 + WINDOWS.stream
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_stream_that_has_grown_and_stalls_leaves_room_for_the_others() -> None:
+    async with open_pair(link=BROADBAND, listen=listening(SMALL)) as pair:
+        dialled, accepted = await pair.connect()
+        async with trio.open_nursery() as nursery:
+            grown = await open_streams(dialled, accepted)
+            await transfer(*grown, 4 * MIB)
+            assert window_of(grown[1]) > 3 * SMALL.stream
+            near, far = pair.near.local_address.address, pair.far.local_address.address
+            pair.network.set_link(near, far, Link(delay=0.004, rate=5e6))  # that a first window fills
+            undisturbed = await transfer(*await pair.open_streams(), MIB)
+            for ours in [grown[0], *[(await open_streams(dialled, accepted))[0] for _ in range(8)]]:
+                nursery.start_soon(send_for, ours, 3600)
+            await trio.sleep(10)
+            with trio.fail_after(60):
+                beside = await transfer(*await open_streams(dialled, accepted), MIB)
+            nursery.cancel_scope.cancel()
+    assert beside <= 1.25 * undisturbed
+
+
+async def test_a_peer_that_dies_at_full_speed_leaves_what_was_in_flight_and_a_megabyte() -> None:
+    async with open_pair(link=LONG) as pair:
+        ours, theirs = await pair.open_streams()
+        await transfer(ours, theirs, 20 * MIB)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lose, ours)
+            with trio.move_on_after(1):
+                await drain(theirs)
+            pair.cut()
+            await trio.sleep(10)
+            backlog = ours.connection.core.send_backlog(ours.id)
+            assert 4 * MIB < backlog <= 7 * MIB
+
+
+async def lose(stream: Stream) -> None:
+    with pytest.raises(trio.BrokenResourceError):
+        await stream.send_all(bytes(64 * MIB))
+
+
+async def test_a_peer_that_grants_too_much_and_acknowledges_nothing_costs_seven_megabytes() -> None:
+    generous = listening(Windows(stream=64 * MIB, connection=256 * MIB))
+    async with open_pair(link=LONG, listen=generous) as pair, trio.open_nursery() as nursery:
+        ours, theirs = await pair.open_streams()
+        await transfer(ours, theirs, 30 * MIB)
+        congestion = ours.connection.core._loss._cc
+        congestion.congestion_window = 64 * MIB
+        pair.far.outgoing = lambda data: []
+        nursery.start_soon(lose, ours)
+        await trio.sleep(10)
+        assert ours.connection.core.send_backlog(ours.id) <= 7 * MIB
 
 
 async def test_a_fast_writer_to_a_dead_peer_holds_a_megabyte(pair: Pair) -> None:
@@ -177,3 +272,4 @@ async def test_a_thousand_streams_that_grow_and_shrink_leave_the_window_as_it_wa
     assert core._consumed == core._local_max_data.used
     assert len(core._streams) == len(dialled.core._streams) == 0
     assert core._stream_consumed == {}
+    assert core._growth._streams == {}

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connet_trio.errors import DialFailed
-from connet_trio.quic import datagram_socket
+from connet_trio.quic import datagram_socket, dont_fragment
 from connet_trio.quic.datagram_socket import BatchingSocket
 from connet_trio.quic.network_path import Datagram, DatagramSocket, NetworkPath
 from connet_trio.quic.plain_socket import PlainSocket
@@ -426,7 +426,7 @@ async def test_datagrams_are_sent_with_fragmentation_forbidden(batching: Make) -
     assert batching().forbids_fragments
     sock = bound("0.0.0.0:0")
     with_df = BatchingSocket(sock)
-    assert sock.getsockopt(socket.IPPROTO_IP, datagram_socket.IP_MTU_DISCOVER) == datagram_socket.IP_PMTUDISC_PROBE
+    assert sock.getsockopt(socket.IPPROTO_IP, dont_fragment.IP_MTU_DISCOVER) == dont_fragment.IP_PMTUDISC_PROBE
     with_df.close()
 
 

@@ -187,6 +187,23 @@ async def test_connections_that_nobody_accepts_are_refused_once_the_queue_is_ful
     await pair.dialer.dial(pair.address, dialing())
 
 
+async def test_all_that_wait_are_accepted_at_once(pair: Pair, nursery: trio.Nursery) -> None:
+    batches: list[list[Connection]] = []
+
+    async def accept() -> None:
+        while True:
+            batches.append(await pair.listener.accept_batch())
+
+    for _ in range(3):
+        await pair.dialer.dial(pair.address, dialing())
+    await trio.sleep(1)
+    nursery.start_soon(accept)
+    await trio.sleep(1)
+    await pair.dialer.dial(pair.address, dialing())
+    await trio.sleep(1)
+    assert list(map(len, batches)) == [3, 1]
+
+
 async def test_handshakes_at_the_same_time_do_not_overfill_the_queue(pair: Pair) -> None:
     ends: list[ConnetError | None] = []
 

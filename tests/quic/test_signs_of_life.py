@@ -38,6 +38,23 @@ def pings(sent: list[bytes]) -> int:
 # --- asking
 
 
+async def test_a_listener_asks_only_where_its_dialer_does_not(pair: Pair) -> None:
+    await quiet_pair(pair)
+    near, far = len(pair.near.sent), len(pair.far.sent)
+    await trio.sleep(95)
+    assert (pings(pair.near.sent[near:]), pings(pair.far.sent[far:])) == (9, 0)
+    pair.near.outgoing = lambda data: [] if len(data) >= PADDED_BYTES else [data]
+    await trio.sleep(15)
+    assert pings(pair.far.sent[far:]) == 1
+
+
+async def test_a_keepalive_is_answered_without_delay(pair: Pair) -> None:
+    dialled, _ = await quiet_pair(pair)
+    asked = dialled.last_heard + KEEPALIVE_SECONDS
+    await trio.sleep_until(asked + 1)
+    assert dialled.last_heard - asked == pytest.approx(RTT, abs=1e-4)
+
+
 async def test_a_shorter_keepalive_asks_more_often(pair: Pair) -> None:
     dialled, _ = await quiet_pair(pair)
     dialled.set_keepalive(2.5)

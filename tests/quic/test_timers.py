@@ -6,7 +6,7 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connet_trio.quic.timers import TimerHeap
+from connet_trio.quic.timers import FAR_SECONDS, TimerHeap
 
 NEVER = float("inf")
 
@@ -47,6 +47,21 @@ def test_a_deadline_that_moved_later_fires_only_then() -> None:
     assert list(heap.due(1.0)) == []
     assert heap.next_deadline() == 5.0
     assert list(heap.due(5.0)) == [timed]
+
+
+def test_a_deadline_that_moved_far_wakes_nobody_before() -> None:
+    heap: TimerHeap[Clockwork] = TimerHeap()
+    near, far = Clockwork(1.0), Clockwork(1.0)
+    for timed in (near, far):
+        heap.arm(timed)
+    far.deadline = 1.0 + 2 * FAR_SECONDS
+    heap.arm(far)
+    assert list(heap.due(1.0)) == [near]
+    assert heap.next_deadline() == far.deadline
+    far.deadline += FAR_SECONDS / 2
+    heap.arm(far)
+    assert heap.next_deadline() == far.deadline - FAR_SECONDS / 2  # not worth an entry
+    assert list(heap.due(far.deadline)) == [far]
 
 
 def test_a_deadline_that_moved_earlier_fires_then_if_armed_again() -> None:

@@ -111,6 +111,28 @@ def test_the_status_page_names_the_path() -> None:
     simulate(scenario)
 
 
+def test_the_status_page_shows_what_the_path_carries() -> None:
+    async def scenario(deployment: Deployment) -> None:
+        destination, source = await deployment.add_pair()
+
+        def mtu() -> int | None:
+            (peer,) = source.log.status().peers.values()
+            return peer.connections[0].mtu
+
+        assert mtu() == 1200
+        stream, data = await source.dial(), bytes(200_000)
+        accepted = await destination.accept()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.send_all, data)
+            received = 0
+            while received < len(data):
+                received += len(await accepted.receive_some())
+        await trio.sleep(1)
+        assert mtu() == 1472
+
+    simulate(scenario)
+
+
 def test_half_close_survives_the_relay() -> None:
     async def scenario(deployment: Deployment) -> None:
         destination, source = await deployment.add_pair()

@@ -1,6 +1,7 @@
 """Control and a relay in one process, on a simulated network in virtual time."""
 
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -20,7 +21,9 @@ from connet_trio.endpoints import Destination, Source
 from connet_trio.engine import Restriction
 from connet_trio.errors import BindFailed, DialFailed
 from connet_trio.identity import issue_server_credential
-from connet_trio.quic import DatagramSocket, Surroundings
+from connet_trio.quic import CongestionControl, DatagramSocket, QuicEngine, Surroundings
+from connet_trio.quic.core import Core
+from connet_trio.quic.fast import FastCore
 from connet_trio.records.model import AddressPort, HostPort, Route
 from connet_trio.records.status import Status, to_json
 from connet_trio.relay import RelayIngressSettings, RelaySettings, open_relay
@@ -43,6 +46,7 @@ class Lab:
     network: SimulatedNetwork
     nursery: trio.Nursery
     starts: int = 0
+    settings_of_clients: dict[str, Any] = attrs.field(factory=dict)
 
     def settings(self, **changes: Any) -> ServerSettings:
         usual = ServerSettings(
@@ -94,7 +98,11 @@ class Lab:
 
     def _open_client(self, host: str) -> AbstractAsyncContextManager[Any]:
         settings = ClientSettings(
-            token=TOKEN, server=HostPort(HOST, CLIENTS_PORT), server_roots=(CREDENTIAL.der,), direct_address=HostPort()
+            token=TOKEN,
+            server=HostPort(HOST, CLIENTS_PORT),
+            server_roots=(CREDENTIAL.der,),
+            direct_address=HostPort(),
+            **self.settings_of_clients,
         )
         return open_client(settings, surroundings=simulated_surroundings(self.network, host, host))
 
@@ -115,6 +123,52 @@ async def test_a_source_reaches_a_destination_through_the_relay_inside(lab: Lab,
         status = server.status()
         assert status.relay.bytes_forwarded == 2 * len(payload)
         assert (status.control.handler_errors, status.relay.handler_errors) == (0, 0)
+
+
+async def test_everybody_controls_congestion_as_the_settings_say(
+    lab: Lab, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controls: Counter[CongestionControl] = Counter()
+
+    class NotedCore(FastCore):
+        def __init__(self, *, congestion_control: CongestionControl, **others: Any) -> None:
+            controls[congestion_control] += 1
+            super().__init__(congestion_control=congestion_control, **others)
+
+    monkeypatch.setattr("connet_trio.quic.transport.FastCore", NotedCore)
+    lab.settings_of_clients = {"congestion_control": CongestionControl.BBR_TOLERANT}
+    async with lab.open_server(congestion_control=CongestionControl.BBR):
+        _, source = await lab.add_pair()
+        assert await exchange(await source.dial(), b"?") == b"?"
+    # each client dials control and relay, and the relay control
+    assert controls == {CongestionControl.BBR_TOLERANT: 4, CongestionControl.BBR: 4 + 2}
+
+
+@pytest.mark.parametrize("of_clients", list(QuicEngine))
+async def test_everybody_runs_the_engine_and_the_packets_of_the_settings(
+    lab: Lab, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, of_clients: QuicEngine
+) -> None:
+    cores: Counter[tuple[QuicEngine, int]] = Counter()
+
+    class NotedCore(Core):
+        def __init__(self, *, largest_datagram: int, **others: Any) -> None:
+            cores[QuicEngine.STOCK, largest_datagram] += 1
+            super().__init__(largest_datagram=largest_datagram, **others)
+
+    class NotedFastCore(FastCore):
+        def __init__(self, *, largest_datagram: int, **others: Any) -> None:
+            cores[QuicEngine.FAST, largest_datagram] += 1
+            super().__init__(largest_datagram=largest_datagram, **others)
+
+    monkeypatch.setattr("connet_trio.quic.transport.Core", NotedCore)
+    monkeypatch.setattr("connet_trio.quic.transport.FastCore", NotedFastCore)
+    (of_server,) = set(QuicEngine) - {of_clients}
+    lab.settings_of_clients = {"quic_engine": of_clients, "max_packet_size": 1452}
+    async with lab.open_server(quic_engine=of_server, max_packet_size=1200):
+        _, source = await lab.add_pair()
+        assert await exchange(await source.dial(), b"?") == b"?"
+    # each client dials control and relay, and the relay control
+    assert cores == {(of_clients, 1452): 4, (of_server, 1200): 4 + 2}
 
 
 async def test_the_status_has_both_halves(lab: Lab, autojump_clock: MockClock) -> None:

@@ -57,7 +57,9 @@ def test_an_endpoint_shows_its_relays_and_its_peers() -> None:
         direct_addresses=(V4,),
         connections=(
             PathStatus(style=PathStyle.RELAY, address="198.51.100.1:19191", relay_id="r"),
-            PathStatus(style=PathStyle.OUTGOING, address="192.0.2.1:19192", rtt_ms=1.5, bytes_in=3, bytes_out=4),
+            PathStatus(
+                style=PathStyle.OUTGOING, address="192.0.2.1:19192", rtt_ms=1.5, bytes_in=3, bytes_out=4, mtu=1472
+            ),
         ),
         path=PathStyle.RELAY,
         relay_id="r",
@@ -87,6 +89,7 @@ def test_an_endpoint_shows_its_relays_and_its_peers() -> None:
                         "rtt-ms": 1.5,
                         "bytes-in": 3,
                         "bytes-out": 4,
+                        "mtu": 1472,
                     },
                     {
                         "style": "relay",
@@ -95,6 +98,7 @@ def test_an_endpoint_shows_its_relays_and_its_peers() -> None:
                         "rtt-ms": None,
                         "bytes-in": 0,
                         "bytes-out": 0,
+                        "mtu": None,
                     },
                 ],
                 "path": "relay",

@@ -5,9 +5,25 @@ import math
 
 import pytest
 
-from connet_trio.testing.bench.figures import TRANSFERS, Memory, Metric, Results, Sample, median_ratio, percentile
+from connet_trio.testing.bench.figures import (
+    TRANSFERS,
+    Memory,
+    Metric,
+    Results,
+    Sample,
+    median_ratio,
+    percentile,
+    slowest_share,
+)
 from connet_trio.testing.bench.plan import MIB, Plan
-from connet_trio.testing.bench.tables import Section, format_cpu, format_memory, format_results, format_section
+from connet_trio.testing.bench.tables import (
+    Section,
+    format_cpu,
+    format_memory,
+    format_results,
+    format_section,
+    format_series,
+)
 
 SPEEDS = {"relayed": [10.0, 30.0, 40.0], "plain": [100.0, 1000.0, 200.0]}
 
@@ -44,6 +60,42 @@ def test_without_something_to_compare_with_there_is_no_ratio(reference: list[flo
     assert math.isnan(median_ratio([1.0, 1.0], reference))
 
 
+def test_the_slowest_share_is_that_of_the_place_whose_median_is_lowest() -> None:
+    firsts = [100.0, 200.0, 100.0]
+    later = [[90.0, 10.0], [160.0, 200.0], [85.0, 110.0]]  # shares .9 .1, .8 1., .85 1.1
+    assert slowest_share(firsts, later) == 0.85
+
+
+def test_a_series_of_one_has_no_slowest() -> None:
+    assert math.isnan(slowest_share([100.0], [[]]))
+
+
+def some_series() -> Results:
+    """Two rounds of three downloads, and of two after half-read ones."""
+    rounds = [([100.0, 98.0, 95.0], [80.0, 99.0]), ([50.0, 50.0, 50.0], [42.0, 45.0])]
+    samples = [
+        Sample(round=number, entrance="direct", metric=metric, value=value)
+        for number, series in enumerate(rounds)
+        for metric, values in zip((Metric.SERIES, Metric.SERIES_AFTER_ABANDONED), series, strict=True)
+        for value in values
+    ]
+    return Results(entrances=("direct",), references=(), samples=tuple(samples), memories=())
+
+
+def test_a_series_is_compared_with_the_first_download_of_its_round() -> None:
+    results = some_series()
+    assert results.series("direct", Metric.SERIES) == [[100.0, 98.0, 95.0], [50.0, 50.0, 50.0]]
+    assert results.slowest_share("direct", Metric.SERIES) == pytest.approx(0.975)
+    assert results.slowest_share("direct", Metric.SERIES_AFTER_ABANDONED) == pytest.approx(0.82)
+
+
+def test_a_series_is_shown_with_its_first_download_and_the_slowest_share() -> None:
+    lines = format_series(some_series(), Plan(transfers=3)).splitlines()
+    assert lines[0] == "3 downloads in a row, MB/s"
+    assert lines[2].split() == ["direct", "2", "to", "3", "75.0", "0.975"]
+    assert lines[3].split()[-2:] == ["75.0", "0.820"]
+
+
 @pytest.mark.parametrize(("count", "percent", "expected"), [(200, 50, 100), (200, 99, 198), (10, 99, 10), (1, 50, 1)])
 def test_a_percentile_is_one_of_the_values(count: int, percent: int, expected: int) -> None:
     assert percentile(list(range(count, 0, -1)), percent) == expected
@@ -60,7 +112,7 @@ def test_a_section_shows_median_range_and_ratio_in_columns() -> None:
 
 
 def test_cpu_is_shown_for_each_process_and_for_all_of_an_entrance() -> None:
-    lines = format_cpu(some_results()).splitlines()
+    lines = format_cpu(some_results(), Plan()).splitlines()
     assert [line.split() for line in lines[1:]] == [
         ["1", "down", "1", "up", "8", "down", "8", "up"],
         ["relayed", "source", *["30.00"] * 4],

@@ -1,8 +1,9 @@
 """Load against the target service: both in this process, over TCP on loopback."""
 
 import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -17,10 +18,12 @@ from connet_trio.testing.bench.load import (
     Place,
     Transfer,
     WrongAnswer,
+    abandon,
     at_once,
     count_requests,
     download,
     echo_payload,
+    open_bulk,
     request,
     resolve,
     upload,
@@ -28,7 +31,8 @@ from connet_trio.testing.bench.load import (
 from connet_trio.testing.bench.plain_copy import carry
 from connet_trio.testing.bench.plan import BenchFailed, Foreign, Plan
 from connet_trio.testing.bench.process_figures import cpu_seconds, resident_bytes
-from connet_trio.testing.bench.rounds import run_rounds
+from connet_trio.testing.bench.rounds import Rounds, run_rounds
+from connet_trio.testing.bench.steps import ABANDONED, plan_steps, requests_step, series_step
 from connet_trio.testing.bench.target import MAX_LINE_BYTES, PAYLOAD, serve_target
 
 NO_PROCESS = (1 << 22) + 1
@@ -100,6 +104,72 @@ async def test_a_download_that_is_longer_than_asked_is_noticed() -> None:
             await download(place, 9)
 
 
+async def test_a_download_is_given_up_half_way() -> None:
+    counts = []
+
+    async def send_until_broken(stream: trio.SocketStream) -> None:
+        sent = 0
+        async with stream:
+            await stream.receive_some()
+            with suppress(trio.BrokenResourceError):
+                while True:
+                    await stream.send_all(bytes(1 << 16))
+                    sent += 1 << 16
+        counts.append(sent)
+
+    async with served(send_until_broken) as place:
+        await abandon(place, 1 << 20)
+        while not counts:
+            await trio.lowlevel.checkpoint()
+    assert counts[0] >= 1 << 19
+
+
+async def test_a_series_is_taken_again_after_half_read_downloads() -> None:
+    wanted = []
+
+    async def noted(stream: trio.SocketStream) -> None:
+        wanted.append(await stream.socket.recv(32, socket.MSG_PEEK))
+        await serve_target(stream)
+
+    plan = Plan(transfer_bytes=1000, transfers=3)
+    async with served(noted) as place:
+        measured = await series_step(plan).measure(Entrance(name="a", place=place, pids={}))
+    assert len(wanted) == 3 + ABANDONED + 3
+    assert [metric for metric, _ in measured.values] == [Metric.SERIES] * 3 + [Metric.SERIES_AFTER_ABANDONED] * 3
+
+
+async def test_a_bulk_download_goes_on_beside_requests_and_ends_with_its_block() -> None:
+    open_streams = 0
+
+    async def counted(stream: trio.SocketStream) -> None:
+        nonlocal open_streams
+        open_streams += 1
+        await serve_target(stream)
+        open_streams -= 1
+
+    async with served(counted) as place:
+        async with open_bulk(place):
+            assert await request(place) > 0
+            assert open_streams == 1
+        while open_streams:
+            await trio.lowlevel.checkpoint()
+
+
+async def test_a_bulk_download_that_ends_is_noticed() -> None:
+    async def send_little(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some()
+            await stream.send_all(bytes(3000))
+
+    async with served(send_little) as place:
+        with pytest.raises(WrongAnswer, match="ended as soon as it had begun"):
+            async with open_bulk(place):
+                pass
+        with pytest.raises(WrongAnswer, match="a download ended after 3000 bytes"):
+            async with open_bulk(place, warm_bytes=1000):
+                await trio.sleep_forever()
+
+
 @pytest.mark.parametrize("line", [b"dance 5\n", b"send x\n", b"echo 2000000\n", b"x" * MAX_LINE_BYTES, b"send 5"])
 async def test_the_target_answers_nothing_to_what_it_does_not_know(line: bytes) -> None:
     async with served() as place:
@@ -138,20 +208,30 @@ async def test_every_figure_is_taken_at_every_entrance_in_turn() -> None:
     async def visit(name: str) -> None:
         visits.append(name)
 
-    plan = Plan(transfer_bytes=100_000, rounds=2, requests=3, window_seconds=0.02, rss_bytes=1_000_000)
+    plan = Plan(transfer_bytes=100_000, transfers=2, requests=3, window_seconds=0.02)
+    rounds = Rounds(steps=plan_steps(plan), count=2, rss_bytes=2_000_000, references=("b",))
     async with served() as place:
         found = [
             Entrance(name=name, place=place, pids={"self": os.getpid()}, confirm_path=partial(visit, name))
             for name in ("a", "b")
         ]
-        results = await run_rounds(found, plan, ("b",), said.append)
-    assert visits == ["a", "b"] * (1 + 2 * 6 + 1)  # first megabyte, rounds, what memory asks for
-    assert len(said) == 2 * 6
+        results = await run_rounds(found, rounds, said.append)
+    assert visits == ["a", "b"] * (1 + 2 * 8 + 1)  # first megabyte, rounds, what memory asks for
+    assert len(said) == 2 * 8
+    several = {Metric.SERIES: 2 * 2, Metric.SERIES_AFTER_ABANDONED: 2 * 2}
     for name in ("a", "b"):
-        assert [len(results.values(name, metric)) for metric in Metric] == [2] * len(Metric)
+        assert {metric: len(results.values(name, metric)) for metric in Metric} == dict.fromkeys(Metric, 2) | several
         assert all(value > 0 for metric in Metric for value in results.values(name, metric))
-    assert [memory.carried_bytes for memory in results.memories] == [1_000_000] * 2
+    assert [memory.carried_bytes for memory in results.memories] == [2_000_000] * 2
     assert results.memories[0].idle_bytes > 0
+
+
+async def test_a_step_is_taken_where_it_belongs() -> None:
+    async with served() as place:
+        found = [Entrance(name=name, place=place, pids={}) for name in ("a", "b")]
+        rounds = Rounds(steps=[requests_step(Plan(requests=1)).at("b", "c")], count=1)
+        results = await run_rounds(found, rounds, lambda line: None)
+    assert {sample.entrance for sample in results.samples} == {"b"}
 
 
 async def test_a_failure_names_the_entrance_and_the_step() -> None:
@@ -163,7 +243,11 @@ async def test_a_failure_names_the_entrance_and_the_step() -> None:
 
     async with served(fail_downloads) as place:
         with pytest.raises(BenchFailed, match="theirs, download, MB/s: "):
-            await run_rounds([Entrance(name="theirs", place=place, pids={})], Plan(), (), lambda line: None)
+            await run_rounds(
+                [Entrance(name="theirs", place=place, pids={})],
+                Rounds(steps=plan_steps(Plan()), count=1),
+                lambda line: None,
+            )
 
 
 async def test_an_entrance_of_others_is_tried_until_it_leads_to_the_target(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,37 +1,40 @@
-"""Tells aioquic's congestion controls of many packets at once, with the effect of telling them of each."""
+"""Tells the congestion controllers of many packets at once, with the effect of telling them of each."""
 
-from aioquic.quic.congestion.base import QuicCongestionControl
-from aioquic.quic.congestion.cubic import CubicCongestionControl
-from aioquic.quic.congestion.reno import RenoCongestionControl
-from aioquic.quic.packet_builder import QuicSentPacket
+from typing import Any
 
+from connet_trio.quic.engine_controllers import Cubic
 from connet_trio.quic.fast.sent_log import SentRun
 
 
-def remembers_no_packets(control: QuicCongestionControl) -> bool:
-    """Whether it only adds up what it is told, so that a run may be told as one large packet."""
-    return type(control) in (CubicCongestionControl, RenoCongestionControl)
-
-
-def tell_sent(control: QuicCongestionControl, run: SentRun) -> None:
+def tell_sent(control: Any, run: SentRun) -> None:
     """A run has been sent."""
-    control.on_packet_sent(packet=_all_in_one(run))
+    control.on_packet_sent(packet=run)
 
 
-def tell_acknowledged(control: QuicCongestionControl, run: SentRun, now: float) -> None:
-    """A run has been acknowledged."""
-    if control.ssthresh is None:  # slow start: the window grows by each byte
-        control.on_packet_acked(packet=_all_in_one(run), now=now)
-        return
-    packet = run.packet(run.stop - 1)
-    for told in range(run.count):
-        if isinstance(control, CubicCongestionControl) and _is_under_way(control):
-            _grow(control, run, run.count - told, now)
-            return
-        control.on_packet_acked(packet=packet, now=now)
+def tell_acknowledged(control: Any, run: SentRun, now: float) -> None:
+    """A run, or a part of one, has been acknowledged."""
+    if not isinstance(control, Cubic):
+        control.on_packet_acked(packet=run, now=now)
+    elif control.ssthresh is None:
+        _grow_fast(control, run)
+    else:
+        one = run.part(run.packet_number, run.packet_number + 1)
+        for told in range(run.count):
+            if _is_under_way(control):
+                _grow(control, run, run.count - told, now)
+                return
+            control.on_packet_acked(packet=one, now=now)  # type: ignore[arg-type]
 
 
-def _is_under_way(control: CubicCongestionControl) -> bool:
+def _grow_fast(control: Cubic, run: SentRun) -> None:
+    """What `on_packet_acked` does in slow start: the window grows by each byte, for as long as all of it is used."""
+    excess = control.usable_window - control.congestion_window
+    if excess >= 0:
+        control.congestion_window += min(run.count, excess // run.packet_bytes + 1) * run.packet_bytes
+    _note_arrival(control, run, run.count)
+
+
+def _is_under_way(control: Cubic) -> bool:
     """Whether it is in congestion avoidance, and has been told of a packet since that began."""
     return (
         control.ssthresh is not None
@@ -41,14 +44,17 @@ def _is_under_way(control: CubicCongestionControl) -> bool:
     )
 
 
-def _grow(control: CubicCongestionControl, run: SentRun, count: int, now: float) -> None:
+def _grow(control: Cubic, run: SentRun, count: int, now: float) -> None:
     """What `on_packet_acked` does in congestion avoidance, for so many packets; the window never shrinks by it.
 
     Nearly a second is saved for each gigabyte: there, two cubes are computed for every packet, here for every run.
     """
+    _note_arrival(control, run, count)
+    if not control.uses_its_window:
+        return
     since = now - control._t_epoch
     cubic, friendly = control.W_cubic(since + control.rtt), control.W_cubic(since)
-    window, estimate = control.congestion_window, control._W_est
+    window, estimate, usable = control.congestion_window, control._W_est, control.usable_window
     size, segment, increase = run.packet_bytes, control._max_datagram_size, control.additive_increase_factor
     for _ in range(count):
         estimate = int(estimate + increase * (size / window))
@@ -57,12 +63,11 @@ def _grow(control: CubicCongestionControl, run: SentRun, count: int, now: float)
         else:
             target = window if cubic < window else int(window * 1.5) if cubic > 1.5 * window else cubic
             window = int(window + (target - window) * (segment / window))
+        if window > usable:
+            break
     control.congestion_window, control._W_est = window, estimate
-    control.bytes_in_flight -= count * size
+
+
+def _note_arrival(control: Cubic, run: SentRun, count: int) -> None:
+    control.bytes_in_flight -= count * run.packet_bytes
     control.last_ack = run.sent_time
-
-
-def _all_in_one(run: SentRun) -> QuicSentPacket:
-    packet = run.packet(run.stop - 1)
-    packet.sent_bytes = run.count * run.packet_bytes
-    return packet

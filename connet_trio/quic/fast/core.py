@@ -13,7 +13,7 @@ from aioquic.quic.recovery import MAX_ACK_RANGES
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch
 
-from connet_trio.quic.core import Core
+from connet_trio.quic.core import DUPLICATE_WINDOW_PACKETS, Core
 from connet_trio.quic.fast.frames import Acknowledged, DataAllowed, Feedback, StreamDataAllowed
 from connet_trio.quic.fast.opening import Opener
 from connet_trio.quic.fast.receiving import UNIDIRECTIONAL_BIT, Reception
@@ -33,8 +33,6 @@ LEAST_PACKETS = 2
 """A stream with room for fewer full packets is for stock code, which puts several streams into one."""
 USUAL_NUMBER_BYTES = 2
 """Width of packet numbers that a peer is expected to begin with; aioquic's never changes."""
-REMEMBERED_PACKETS = 2 * MAX_ACK_RANGES
-"""How many of the newest numbers stock code keeps one by one, so as to know a packet that comes again."""
 
 
 @attrs.define
@@ -193,11 +191,11 @@ class FastCore(Core):
             offset=offset,
             payload_bytes=payload_bytes,
         )
-        self._note_run(run, stream, now)
+        self._note_run(run, stream)
         return [(data, path.addr) for data in sealed]
 
-    def _note_run(self, run: SentRun, stream: QuicStream, now: float) -> None:
-        """What stock code notes of each packet, in the stream, the connection and loss recovery."""
+    def _note_run(self, run: SentRun, stream: QuicStream) -> None:
+        """What stock code notes of each packet, in the stream, the connection, loss recovery and the pacer."""
         sender: Any = run.sender
         sender._pending.subtract(run.offset, run.end_offset)
         if run.end_offset > sender.highest_offset:
@@ -207,9 +205,8 @@ class FastCore(Core):
             sender.buffer_is_empty = True
         self._service.extend([stream])
         self._packet_number += run.count
-        self._network_paths[0].bytes_sent += run.count * run.packet_bytes
+        self._network_paths[0].bytes_sent += run.sent_bytes
         self._loss.on_run_sent(run, self._spaces[Epoch.ONE_RTT])
-        self._loss._pacer.update_after_run(now, run.count)
         self.fast_packets.sent += run.count
 
     def _stock_datagrams(self, now: float) -> list[Datagram]:
@@ -319,7 +316,7 @@ class FastCore(Core):
             space.ack_queue.add(numbers.start, numbers.stop)
             if len(space.ack_queue) > MAX_ACK_RANGES:
                 space.ack_queue.shift()
-            space.received_packets._received.update(numbers[-REMEMBERED_PACKETS:])
+            space.received_packets._received.update(numbers[-DUPLICATE_WINDOW_PACKETS:])
             space.received_packets.add(numbers[-1])  # moves the window
         space.largest_received_packet, space.largest_received_time = taken[-1][-1], now
         space.expected_packet_number = max(space.expected_packet_number, taken[-1].stop)

@@ -15,7 +15,7 @@ class SentRun:
     Any part of a run is a run, so that one can be taken apart when the other side acknowledges or misses some of it.
     """
 
-    __slots__ = ("count", "offset", "packet_bytes", "packet_number", "payload_bytes", "sender", "sent_time")
+    __slots__ = ("count", "offset", "packet_bytes", "packet_number", "payload_bytes", "sender", "sent_time", "snapshot")
 
     def __init__(
         self,
@@ -27,7 +27,9 @@ class SentRun:
         sender: Any,
         offset: int,
         payload_bytes: int,
+        snapshot: Any = None,
     ) -> None:
+        """`snapshot` is what congestion control hangs on a packet when it is sent: one for all of them."""
         self.packet_number = packet_number
         self.count = count
         self.sent_time = sent_time
@@ -35,6 +37,12 @@ class SentRun:
         self.sender = sender
         self.offset = offset
         self.payload_bytes = payload_bytes
+        self.snapshot = snapshot
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of all its packets."""
+        return self.count * self.packet_bytes
 
     @property
     def stop(self) -> int:
@@ -56,12 +64,13 @@ class SentRun:
             sender=self.sender,
             offset=self.offset + (first - self.packet_number) * self.payload_bytes,
             payload_bytes=self.payload_bytes,
+            snapshot=self.snapshot,
         )
 
     def packet(self, number: int) -> QuicSentPacket:
         """One of its packets as stock code would have made it."""
         start = self.offset + (number - self.packet_number) * self.payload_bytes
-        return QuicSentPacket(
+        packet = QuicSentPacket(
             epoch=Epoch.ONE_RTT,
             in_flight=True,
             is_ack_eliciting=True,
@@ -72,6 +81,8 @@ class SentRun:
             sent_bytes=self.packet_bytes,
             delivery_handlers=[(self.sender.on_data_delivery, (start, start + self.payload_bytes, False))],
         )
+        packet.snapshot = self.snapshot  # type: ignore[attr-defined]
+        return packet
 
     def packets(self) -> Iterator[QuicSentPacket]:
         """All of them, in order."""
@@ -114,6 +125,14 @@ class SentLog:
     def items(self) -> Iterator[tuple[int, QuicSentPacket]]:
         """Every packet with its number; the log must not change meanwhile."""
         return ((packet.packet_number, packet) for packet in self.values())
+
+    def get(self, number: int) -> QuicSentPacket | None:
+        """A packet by its number."""
+        index = bisect_right(self._numbers, number) - 1
+        entry = self._entries[index] if index >= 0 else None
+        if isinstance(entry, SentRun):
+            return entry.packet(number) if number < entry.stop else None
+        return entry if entry is not None and entry.packet_number == number else None
 
     def pop(self, number: int) -> QuicSentPacket:
         """Remove and return a packet.
@@ -164,7 +183,7 @@ class SentLog:
         return taken
 
     def put_back(self, packet: QuicSentPacket) -> None:
-        """Return one packet of what `take_runs` took, as a packet of its own."""
+        """Return one packet of what was taken, as a packet of its own."""
         index = bisect_left(self._numbers, packet.packet_number)
         self._numbers.insert(index, packet.packet_number)
         self._entries.insert(index, packet)

@@ -13,6 +13,7 @@ from connet_trio.records.text import printable
 from connet_trio.testing.bench.listening import LOOPBACK, wait_listening
 from connet_trio.testing.bench.load import Place, WrongAnswer, request, resolve
 from connet_trio.testing.bench.plan import BenchFailed, Foreign
+from connet_trio.testing.bench.setups import Own
 from connet_trio.testing.certificates import write_certificate
 from connet_trio.testing.local_site import START_SECONDS, LocalSite, RouteName
 from connet_trio.testing.processes import CONNET_TRIO, ServiceProcess, free_ports, open_process, status_of
@@ -66,21 +67,29 @@ async def open_target(port: int, directory: Path) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def open_entrances(names: Sequence[str], target: int, directory: Path) -> AsyncIterator[list[Entrance]]:
+async def open_entrances(wanted: Sequence[Own], target: int, directory: Path) -> AsyncIterator[list[Entrance]]:
     """Some of our own entrances to TCP port `target` for the length of a block; their files are in `directory`."""
     async with AsyncExitStack() as stack:
         entrances = []
-        ports = iter(free_ports(4 * len(names)))  # at once, lest two of them are the same
-        for name in names:
-            home = directory / name
+        ports = iter(free_ports(4 * len(wanted)))  # at once, lest two of them are the same
+        for own in wanted:
+            home = directory / own.name
             home.mkdir()
-            if name == "plain":
+            if own.kind == "plain":
                 entrances.append(await stack.enter_async_context(_open_plain(target, home)))
                 continue
             control, relays, relay, source = (next(ports) for _ in range(4))
-            site = LocalSite(directory=home, control=control, relays=relays, relay=relay, target=target, source=source)
-            route: RouteName = "direct" if name == "direct" else "relay"
-            entrances.append(await stack.enter_async_context(_open_route(name, route, site)))
+            site = LocalSite(
+                directory=home,
+                control=control,
+                relays=relays,
+                relay=relay,
+                target=target,
+                source=source,
+                keys=own.setup.keys,
+            )
+            route: RouteName = "direct" if own.kind == "direct" else "relay"
+            entrances.append(await stack.enter_async_context(_open_route(own.name, route, site)))
         yield entrances
 
 

@@ -8,22 +8,25 @@ from typing import Any
 
 import attrs
 
-from connet_trio.testing.bench.plan import STREAMS
-
 
 class Metric(enum.Enum):
     """What one figure says of an entrance."""
 
     DOWNLOAD = "download, MB/s"
     UPLOAD = "upload, MB/s"
-    DOWNLOAD_STREAMS = f"download over {STREAMS} streams, MB/s"
-    UPLOAD_STREAMS = f"upload over {STREAMS} streams, MB/s"
+    DOWNLOAD_STREAMS = "download over parallel streams, MB/s"
+    UPLOAD_STREAMS = "upload over parallel streams, MB/s"
     P50 = "request on a new connection, p50, ms"
     P99 = "request on a new connection, p99, ms"
+    BESIDE_P50 = "request beside a bulk download, p50, ms"
+    BESIDE_P99 = "request beside a bulk download, p99, ms"
     CONNECTIONS = "connections per second"
+    SERIES = "download after download, MB/s"
+    SERIES_AFTER_ABANDONED = "download after download, after half-read ones, MB/s"
 
 
 TRANSFERS = (Metric.DOWNLOAD, Metric.UPLOAD, Metric.DOWNLOAD_STREAMS, Metric.UPLOAD_STREAMS)
+LATENCIES = (Metric.P50, Metric.P99, Metric.BESIDE_P50, Metric.BESIDE_P99)
 
 
 @attrs.frozen(kw_only=True)
@@ -73,6 +76,19 @@ class Results:
         """One figure for each round."""
         return [sample.value for sample in self.of(entrance, metric)]
 
+    def series(self, entrance: str, metric: Metric) -> list[list[float]]:
+        """The figures of each round, where a round has several, in the order in which they were taken."""
+        rounds: dict[int, list[float]] = {}
+        for sample in self.of(entrance, metric):
+            rounds.setdefault(sample.round, []).append(sample.value)
+        return list(rounds.values())
+
+    def slowest_share(self, entrance: str, metric: Metric) -> float:
+        """The slowest download of a series, as a share of the first of all in its round; NaN where there is none."""
+        firsts = [values[0] for values in self.series(entrance, Metric.SERIES)]
+        later = [values[metric is Metric.SERIES :] for values in self.series(entrance, metric)]
+        return slowest_share(firsts, later)
+
     def ratio(self, entrance: str, reference: str, metric: Metric) -> float:
         """How many times the figure of `reference` that of `entrance` is."""
         return median_ratio(self.values(entrance, metric), self.values(reference, metric))
@@ -116,6 +132,19 @@ def median_ratio(values: Sequence[float], references: Sequence[float]) -> float:
     """The median of the ratios within each round; NaN where there is nothing to compare with."""
     ratios = [value / other if other else math.nan for value, other in zip(values, references, strict=True)]
     return math.nan if any(map(math.isnan, ratios)) else statistics.median(ratios)
+
+
+def slowest_share(firsts: Sequence[float], later: Sequence[Sequence[float]]) -> float:
+    """Of what is measured several times a round, the lowest as a share of the first of that round.
+
+    What comes at one place of the series is the median over the rounds, lest a single disturbance decides.
+
+    Returns:
+      NaN without a series of at least one.
+    """
+    shares = [[value / first for value in values] for first, values in zip(firsts, later, strict=True)]
+    places = [statistics.median(place) for place in zip(*shares, strict=True)]
+    return min(places, default=math.nan)
 
 
 def percentile(values: Sequence[float], percent: int) -> float:

@@ -1,12 +1,14 @@
 """The client of the target service: what is sent into an entrance, and how long the answer takes."""
 
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
 import trio
 
+from connet_trio.concurrency import single_error
 from connet_trio.records.model import HostPort
 from connet_trio.testing.bench.plan import REQUEST_BYTES, WORKERS
 from connet_trio.testing.bench.target import PAYLOAD, discard, receive_exactly, request_line, send_payload
@@ -16,6 +18,9 @@ REQUEST_SECONDS = 20.0
 """In which a small request is answered."""
 
 MAX_ACKNOWLEDGEMENT_BYTES = 20
+ENDLESS_BYTES = 1 << 50
+WARM_BYTES = 1 << 22
+"""After which a download counts as under way."""
 
 
 class WrongAnswer(Exception):
@@ -85,6 +90,42 @@ async def upload(place: Place, count: int) -> None:
         answer = await receive_exactly(stream, MAX_ACKNOWLEDGEMENT_BYTES)
     if answer != b"%d" % count:
         raise WrongAnswer(f"the target says {answer!r} about {count} bytes")
+
+
+async def abandon(place: Place, count: int) -> None:
+    """Have `count` bytes sent, read half of them and close the connection on the rest.
+
+    Raises:
+      WrongAnswer, OSError, trio.BrokenResourceError: not even these came.
+    """
+    async with await connect(place) as stream:
+        await stream.send_all(request_line("send", count))
+        received = await discard(stream, count // 2)
+    if received != count // 2:
+        raise WrongAnswer(f"{received} bytes came back, expected {count // 2}")
+
+
+@asynccontextmanager
+async def open_bulk(place: Place, warm_bytes: int = WARM_BYTES) -> AsyncIterator[None]:
+    """An endless download for the length of a block, which begins when `warm_bytes` of it are here.
+
+    Raises:
+      WrongAnswer, OSError, trio.BrokenResourceError: it ended.
+    """
+
+    async def go_on(stream: trio.SocketStream) -> None:
+        received = await discard(stream, ENDLESS_BYTES)
+        raise WrongAnswer(f"a download ended after {warm_bytes + received} bytes")
+
+    async with await connect(place) as stream:
+        await stream.send_all(request_line("send", ENDLESS_BYTES))
+        if await discard(stream, warm_bytes) < warm_bytes:
+            raise WrongAnswer("a download ended as soon as it had begun")
+        with single_error():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(go_on, stream)
+                yield
+                nursery.cancel_scope.cancel()
 
 
 async def request(place: Place) -> float:

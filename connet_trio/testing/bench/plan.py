@@ -1,4 +1,4 @@
-"""How much is measured, and what the command line says of it."""
+"""How much is measured at entrances, and what the command line says of it."""
 
 import re
 from collections.abc import Sequence
@@ -12,8 +12,6 @@ from connet_trio.records.model import HostPort
 MIB = 1 << 20
 UNITS = {"": 1, "KiB": 1 << 10, "MiB": MIB, "GiB": 1 << 30}
 
-STREAMS = 8
-"""Transfers at once where there are several."""
 WORKERS = 16
 """Requests at once where connections are counted."""
 REQUEST_BYTES = 1024
@@ -29,8 +27,19 @@ class BenchFailed(Exception):
 class Plan:
     """The amounts of one run."""
 
-    transfer_bytes: int = attrs.field(default=256 * MIB, validator=ge(STREAMS))
+    transfer_bytes: int = attrs.field(default=256 * MIB, validator=gt(0))
     """What one transfer carries, over however many streams."""
+
+    parallel: int = attrs.field(default=8, validator=gt(0))
+    """Streams at once where there are several."""
+
+    @parallel.validator
+    def _check_shares(self, _attribute: object, value: int) -> None:
+        if value > self.transfer_bytes:
+            raise ValueError(f"{self.transfer_bytes} bytes are too few for {value} streams")
+
+    transfers: int = attrs.field(default=0, validator=ge(0))
+    """Downloads one after the other on one connection, once as they come and once after half-read ones; 0: none."""
 
     rounds: int = attrs.field(default=3, validator=gt(0))
 
@@ -82,8 +91,11 @@ def parse_only(text: str) -> tuple[str, ...]:
     return tuple(name for name in OURS if name in names)
 
 
-def parse_foreign(entrances: Sequence[str], pids: Sequence[str]) -> tuple[Foreign, ...]:
+def parse_foreign(entrances: Sequence[str], pids: Sequence[str], taken: Sequence[str] = OURS) -> tuple[Foreign, ...]:
     """`NAME=HOST:PORT` each, and `NAME=PID[,PID]` for some of them.
+
+    Args:
+      taken: names that others have already.
 
     Raises:
       ValueError: one is written differently, or a name is taken or unknown.
@@ -93,7 +105,7 @@ def parse_foreign(entrances: Sequence[str], pids: Sequence[str]) -> tuple[Foreig
         name, _, address = text.partition("=")
         if not re.fullmatch(r"[\w.-]+", name):
             raise ValueError(f"{text!r} is no entrance, expected NAME=HOST:PORT")
-        if name in (*OURS, *foreign):
+        if name in (*taken, *foreign):
             raise ValueError(f"the name {name!r} is taken")
         foreign[name] = Foreign(name=name, place=dial_address()(address))
     for text in pids:

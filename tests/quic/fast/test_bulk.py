@@ -274,10 +274,10 @@ async def test_a_probe_leaves_though_window_and_pacer_are_exhausted(pacer: str) 
     core._loss._pacer._left = 0 if pacer == "burst spent" else 54
     if pacer == "bucket empty":
         core._loss._pacer.update_rate(12_000, 0.1)
-        core._loss._pacer.bucket_time = 0.0
+        core._loss._pacer._credit, core._loss._pacer._filled_at = 0.0, 11.1
     core._send_probe()
     now, left = 11.1, core.collect(11.1)
-    while not left and (core.has_more or now < core.next_deadline() < 11.1101):  # a packet each 10 ms
+    while not left and (core.has_more or now < core.next_deadline() < 11.1201):  # two packets each 20 ms
         now = now if core.has_more else core.next_deadline()
         left = core.collect(now)
     assert len(left) == 1

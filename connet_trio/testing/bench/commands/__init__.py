@@ -1,0 +1,1 @@
+"""The subcommands of `scripts/bench`, a module for each."""
