@@ -118,8 +118,6 @@ class FastCore(Core):
         bulk, others = self._survey()
         owes = bool(others) or self._owes_frames(now)
         self._service.prefer(others)  # what is small must not wait behind what is large
-        if owes:
-            self._acknowledge_along(now)
         if bulk is None:
             if owes:
                 return self._send_small(now)
@@ -217,17 +215,11 @@ class FastCore(Core):
 
     def _one_stock_packet(self, now: float) -> list[Datagram]:
         pacer = self._loss._pacer
-        self._loss._pacer = OnePacket(pacer)  # type: ignore[assignment]
+        self._loss._pacer = OnePacket(pacer, self._spaces[Epoch.ONE_RTT])  # type: ignore[assignment]
         try:
             return self._stock_datagrams(now)
         finally:
             self._loss._pacer = pacer
-
-    def _acknowledge_along(self, now: float) -> None:
-        """Let an acknowledgement leave with the next packet, and not alone a little later."""
-        space = self._spaces[Epoch.ONE_RTT]
-        if space.ack_at is not None:
-            space.ack_at = min(space.ack_at, now)
 
     def _has_other_paths_to_probe(self) -> bool:
         return self._remote_preferred_address is not None or any(
@@ -353,10 +345,15 @@ class FastCore(Core):
 
 
 class OnePacket:
-    """A pacer that lets one packet through, when its own pacer would, and then asks to be called again."""
+    """A pacer that lets one packet through, when its own pacer would, and then asks to be called again.
 
-    def __init__(self, pacer: Any) -> None:
+    An acknowledgement that is waiting leaves with that packet: aioquic would send it alone, when it is due. It is not
+    made due for a packet that does not leave, or it would stay so for ever where time stands still.
+    """
+
+    def __init__(self, pacer: Any, space: Any) -> None:
         self._pacer = pacer
+        self._space = space
         self._sent = False
 
     def next_send_time(self, now: float) -> float | None:
@@ -364,6 +361,8 @@ class OnePacket:
         if self._sent:
             return now
         at: float | None = self._pacer.next_send_time(now)
+        if at is None and self._space.ack_at is not None:
+            self._space.ack_at = min(self._space.ack_at, now)
         return at
 
     def update_after_send(self, now: float) -> None:

@@ -94,3 +94,19 @@ def test_acknowledgements_alone_are_not_acknowledged() -> None:
     later = NOW + LONE_ACK_SECONDS
     dialer.receive_batch([(data, FAR) for data, _ in listener.collect(later)], later)
     assert ack_at(dialer) is None
+
+
+def test_an_acknowledgement_is_not_due_sooner_for_a_packet_that_the_pacer_holds_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dialer, listener = handshake(FastCore, NOW - 2)
+    known_stream(dialer, listener)
+    listener.receive_batch(say(dialer, b"question"), NOW)
+    monkeypatch.setattr(listener._loss._pacer, "next_send_time", lambda now: NOW + 1)
+    listener.send_stream_data(0, b"answer")
+    assert listener.collect(NOW) == []
+    assert ack_at(listener) == NOW + LONE_ACK_SECONDS
+    assert listener.next_deadline() == NOW + LONE_ACK_SECONDS
+    later = NOW + LONE_ACK_SECONDS
+    assert len(listener.collect(later)) == 1
+    assert ack_at(listener) is None
