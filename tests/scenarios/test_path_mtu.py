@@ -11,7 +11,7 @@ import trio
 from connet_trio.endpoints import Source
 from connet_trio.records.model import Route
 from connet_trio.testing import Deployment, Link, run_simulated, simulated_deployment
-from connet_trio.testing.deployment import echo_stream
+from connet_trio.testing.deployment import echo_stream, exchange
 from connet_trio.testing.network import Fate
 
 DATA = random.Random(6).randbytes(1 << 20)
@@ -30,7 +30,10 @@ def simulate(scenario: Callable[[Deployment], Awaitable[None]], mtu: int) -> Non
 
 
 async def echo(deployment: Deployment, route: Route, half_way: Callable[[], None]) -> tuple[Source, float]:
-    """Send `DATA` from a source to a destination and back, once; the source, and the seconds it took."""
+    """Send `DATA` from a source to a destination and back; the source, and the seconds it took.
+
+    `half_way` is called when half of it is back.
+    """
     destination, source = await deployment.add_pair(route=route)
     answer, began = bytearray(), trio.current_time()
     async with trio.open_nursery() as nursery:
@@ -46,9 +49,12 @@ async def echo(deployment: Deployment, route: Route, half_way: Callable[[], None
             if len(answer) <= len(DATA) // 2 < len(answer) + len(chunk):
                 half_way()
             answer += chunk
+        seconds = trio.current_time() - began
+        assert answer == DATA
+        # half way, the source may have sent all it had; now it sends full packets once more
+        assert await exchange(await source.dial(), DATA[:200_000]) == DATA[:200_000]
         nursery.cancel_scope.cancel()
-    assert answer == DATA
-    return source, trio.current_time() - began
+    return source, seconds
 
 
 def found_mtu(source: Source) -> int | None:
