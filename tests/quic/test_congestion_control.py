@@ -120,7 +120,7 @@ def test_bbr_reports_its_states_rate_and_round_trip_as_they_come() -> None:
             trace = bulk.trace
             assert trace.bandwidth == pytest.approx(RATE, rel=0.1)
             assert trace.min_rtt == pytest.approx(0.062, abs=0.003)
-            assert (trace.control, trace.datagram_bytes) == (CongestionControl.BBR, 1200)
+            assert (trace.control, trace.datagram_bytes) == (CongestionControl.BBR, 1472)
         return states
 
     states = run_simulated(scenario, seed=1)
