@@ -17,7 +17,7 @@ from connet_trio.errors import PathLost
 from connet_trio.quic.congestion import CongestionTrace
 from connet_trio.quic.core import Core
 from connet_trio.quic.ending import path_lost
-from connet_trio.quic.limits import LISTENER_PATIENCE, SILENCE_SECONDS, WINDOWS, Windows
+from connet_trio.quic.limits import SILENCE_SECONDS, WINDOWS, Windows
 from connet_trio.quic.liveness import Liveness
 from connet_trio.quic.network_path import Datagram
 from connet_trio.quic.stream import SEND_AGAIN_BYTES, Stream
@@ -55,7 +55,7 @@ class Connection:
         self.blocked: dict[int, Stream] = {}
         self.delivering: dict[int, Stream] = {}
         self._router = router
-        self._liveness = Liveness(now, patience=1.0 if self.dialled else LISTENER_PATIENCE)
+        self._liveness = Liveness(now, asks_first=self.dialled)
         self._streams: dict[int, Stream] = {}  # those the engine still has
         self._open: dict[int, Stream] = {}  # those the application is not done with
         self._idle: trio.Event | None = None
@@ -255,8 +255,8 @@ class Connection:
 
         def feed() -> None:
             if self.core.receive_batch(datagrams, now):
-                if now - self._liveness.last_heard >= SILENCE_SECONDS:
-                    self.core.answer_keepalive(now)
+                if now - self._liveness.last_heard >= SILENCE_SECONDS and self.core.answer_keepalive(now):
+                    self._liveness.note_keepalive()
                 self._liveness.note_heard(now)
 
         self._guarded(feed)

@@ -466,11 +466,13 @@ class Core(SizedConnection):
         self.ping()
         self._send_probe()
 
-    def answer_keepalive(self, now: float) -> None:
-        """Acknowledge without delay what has just been received, if that brought nothing for anybody."""
+    def answer_keepalive(self, now: float) -> bool:
+        """Acknowledge what has just been received without delay, if it asks for that and brings nothing for anybody."""
         space = self._spaces.get(tls.Epoch.ONE_RTT)
-        if space is not None and space.ack_at is not None and not self._events:
-            space.ack_at = min(space.ack_at, now)
+        if space is None or space.ack_at is None or self._events:
+            return False
+        space.ack_at = min(space.ack_at, now)
+        return True
 
     def _write_ping_frame(self, builder: Any, uids: Any = (), comment: str = "") -> None:
         super()._write_ping_frame(builder, uids, comment)

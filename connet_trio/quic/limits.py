@@ -12,9 +12,9 @@ SMALLEST_IDLE_TIMEOUT_SECONDS = 5.0
 HANDSHAKE_IDLE_SECONDS = 5.0
 """Silence that ends a handshake; a dialer may be configured otherwise, a listener not."""
 KEEPALIVE_SECONDS = 10.0
-LISTENER_PATIENCE = 1.1
-"""A listener asks that much later, so as to ask only where its dialer does not: both would ask at once, and a server
-would do it for each of its clients."""
+ASKER_PATIENCE = 1.05
+"""Whoever asked last, at first the listener, asks that much later: so the sides take turns, and each measures the round
+trip. They have heard each other at about the same time, and would else both ask."""
 SILENCE_SECONDS = 1.0
 """After that much silence a packet that brings nothing is a keepalive, and answered at once: nothing will join the
 answer, and to be woken again for it costs as much as all the rest."""

@@ -11,20 +11,19 @@ from contextlib import contextmanager
 
 import trio
 
-from connet_trio.quic.limits import KEEPALIVE_SECONDS
+from connet_trio.quic.limits import ASKER_PATIENCE, KEEPALIVE_SECONDS
 
 
 class Liveness:
     """Signs of life of one connection, on the clock of trio."""
 
-    def __init__(self, now: float, *, patience: float = 1.0) -> None:
-        """`patience` is the factor by which this side asks later than it might."""
-        self._patience = patience
+    def __init__(self, now: float, *, asks_first: bool = True) -> None:
         self.keepalive_seconds = KEEPALIVE_SECONDS
         """Silence after which the other side is asked."""
         self.last_heard = now
         """When something was last heard; at first, when the connection was begun."""
         self._asked = False
+        self._patience = 1.0 if asks_first else ASKER_PATIENCE
         self._heard: trio.Event | None = None
         self._spared: list[Callable[[], None]] = []
         self._closed = trio.Event()
@@ -42,7 +41,11 @@ class Liveness:
 
     def note_asked(self) -> None:
         """A ping is under way; the engine repeats it until it is answered."""
-        self._asked = True
+        self._asked, self._patience = True, ASKER_PATIENCE
+
+    def note_keepalive(self) -> None:
+        """The other side has asked; the next time it is our turn."""
+        self._patience = 1.0
 
     def note_closed(self) -> None:
         """The connection is over: nobody needs to wait any longer."""
