@@ -171,7 +171,7 @@ def test_whatever_control_says_later_is_tried_again(answer: Error | None) -> Non
             session.close(0, "connection closed")
             await bench.log_in()
             await trio.sleep(60)
-            assert 3 <= bench.count(Announce) <= 12
+            assert 3 <= bench.count(Announce) <= 14  # two that were answered, and one for each 5 s of silence
             bench.answers[Announce] = PEERS
             bench.told.clear()
             await trio.sleep(30)
