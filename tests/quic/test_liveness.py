@@ -163,8 +163,9 @@ async def test_a_slow_path_gets_three_probe_timeouts_of_silence() -> None:
         await pair.listener.accept()
         await trio.sleep(120)
         assert not dialled.is_closed
+        await dialled.wait_heard()
         pair.cut()
-        assert await silence_noticed(dialled) >= 3 * dialled.smoothed_rtt - 8
+        assert await silence_noticed(dialled) >= 3 * dialled.smoothed_rtt - 0.01
 
 
 # --- stateless resets
@@ -297,7 +298,7 @@ async def test_keys_are_renewed_in_the_middle_of_transfers_both_ways(
 
         async def send(stream: Stream, seed: int) -> None:
             await trio.sleep(0.02 * seed)  # or both would renew at once, and neither follow
-            await stream.send_all(random.Random(seed).randbytes(500_000))
+            await stream.send_all(random.Random(seed).randbytes(800_000))
             await stream.send_eof()
 
         digests: dict[int, bytes] = {}
@@ -314,7 +315,7 @@ async def test_keys_are_renewed_in_the_middle_of_transfers_both_ways(
                 nursery.start_soon(send, theirs, 2)
                 nursery.start_soon(receive, theirs, 1)
                 nursery.start_soon(receive, ours, 2)
-        assert digests == {seed: hashlib.sha256(random.Random(seed).randbytes(500_000)).digest() for seed in (1, 2)}
+        assert digests == {seed: hashlib.sha256(random.Random(seed).randbytes(800_000)).digest() for seed in (1, 2)}
     assert updates["local_update"] >= 3, updates
     assert updates["remote_update"] >= 3, updates
 
