@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
 from connet_trio.testing.bench.plots import draw, size_plot
 
 
@@ -14,7 +12,6 @@ def test_a_level_is_the_same_at_every_packet_size() -> None:
 
 
 def test_a_plot_is_a_png_in_a_directory_that_is_made(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     plot = size_plot("Speed", {"direct": {"1200": 1.0, "1452": 2.0}}, {})
     (file,) = draw([plot], tmp_path / "new")
     assert file == tmp_path / "new" / "packet-size.png"
