@@ -387,7 +387,7 @@ async def test_no_task_outlives_its_transport() -> None:
     before = trio.lowlevel.current_statistics().tasks_living
     async with open_pair() as pair:
         await pair.open_streams()
-        assert trio.lowlevel.current_statistics().tasks_living == before + 3  # two transports and the network
+        assert trio.lowlevel.current_statistics().tasks_living == before + 7  # three of each transport, and the network
     assert trio.lowlevel.current_statistics().tasks_living == before
 
 

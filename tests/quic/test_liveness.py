@@ -296,7 +296,7 @@ async def test_keys_are_renewed_in_the_middle_of_transfers_both_ways(
         ours, theirs = await pair.open_streams()
 
         async def send(stream: Stream, seed: int) -> None:
-            await trio.sleep(0.02 * seed)  # or both would renew at once, and neither follow
+            await trio.sleep(0.03 * seed)  # or both would renew at once, and neither follow
             await stream.send_all(random.Random(seed).randbytes(500_000))
             await stream.send_eof()
 
