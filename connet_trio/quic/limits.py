@@ -37,24 +37,24 @@ RESET_BYTES = 42
 original leaves unanswered: acknowledgements and probes of a client, the first thing a restarted server hears."""
 
 
-GROWN_STREAM = 6
-"""How many times its first window a stream may have. All streams together have 5 of those to grow by: of the 16 of the
-connection, eight streams that never were read and one that had grown leave two to the others."""
+GROWN_TENTHS = 4
+"""How many tenths of the connection's window one stream may grow to, and all together by what one may: eight streams
+that nobody reads and one that has grown take nine tenths, and the others go on with more than a first window."""
 
 
 @attrs.frozen(kw_only=True)
 class Windows:
     """Flow control credit in bytes. The connection's is what bounds memory; sixteen streams that stall fit into it."""
 
-    stream: int = 1 << 20
-    """At first; `engine.WindowGrowth` says when more."""
-    connection: int = 16 << 20
+    stream: int = 15 << 16
+    """At first; `engine.WindowGrowth` says when more, up to 6 MiB of the 15."""
+    connection: int = 15 << 20
     renewed: bool = True
     """Whether what has been read is granted again."""
 
     def growth(self) -> WindowGrowth:
         """The windows of the streams of one connection."""
-        largest = GROWN_STREAM * self.stream if self.renewed else self.stream
+        largest = max(self.stream, self.connection * GROWN_TENTHS // 10) if self.renewed else self.stream
         return WindowGrowth(first=self.stream, largest=largest, spare=largest - self.stream)
 
 

@@ -17,7 +17,7 @@ from connet_trio.endpoints import Destination, Source
 from connet_trio.engine import Restriction
 from connet_trio.errors import DialFailed
 from connet_trio.identity import Credential, issue_server_credential
-from connet_trio.quic import DatagramSocket, Stream, Surroundings
+from connet_trio.quic import DEFAULT_QUIC_ENGINE, DatagramSocket, QuicEngine, Stream, Surroundings
 from connet_trio.records.model import AddressPort, HostPort, Route
 from connet_trio.records.status import PathStyle
 from connet_trio.relay import RelayIngressSettings, RelayServer, RelaySettings, open_relay
@@ -72,12 +72,21 @@ async def resolve_literal(place: HostPort) -> tuple[AddressPort, ...]:
 
 @asynccontextmanager
 async def simulated_deployment(
-    *, seed: int | str = 0, link: Link = DEFAULT_LINK, relays: int = 1, trace_limit: int = 0
+    *,
+    seed: int | str = 0,
+    link: Link = DEFAULT_LINK,
+    relays: int = 1,
+    trace_limit: int = 0,
+    quic_engine: QuicEngine = DEFAULT_QUIC_ENGINE,
 ) -> AsyncIterator["Deployment"]:
-    """A control server and `relays` relays, each on a host of its own; clients are added by the block."""
+    """A control server and `relays` relays, each on a host of its own; clients are added by the block.
+
+    Args:
+      quic_engine: that of every service.
+    """
     with single_error():
         async with open_network(seed, link=link, trace_limit=trace_limit) as network, AsyncExitStack() as stack:
-            deployment = Deployment(network, seed, stack)
+            deployment = Deployment(network, seed, stack, quic_engine)
             await deployment.start_control()
             for number in range(1, relays + 1):
                 await deployment.add_relay(number)
@@ -87,9 +96,16 @@ async def simulated_deployment(
 class Deployment:
     """Made by `simulated_deployment`; everything in it ends with the block."""
 
-    def __init__(self, network: SimulatedNetwork, seed: int | str, stack: AsyncExitStack) -> None:
+    def __init__(
+        self,
+        network: SimulatedNetwork,
+        seed: int | str,
+        stack: AsyncExitStack,
+        quic_engine: QuicEngine = DEFAULT_QUIC_ENGINE,
+    ) -> None:
         self.network = network
         self.seed = seed
+        self.quic_engine = quic_engine
         self.control: ControlServer
         self.relays: dict[int, RelayServer] = {}
         self.credential: Credential = issue_server_credential(
@@ -109,6 +125,7 @@ class Deployment:
             client_tokens=((TOKEN, Restriction()),),
             relay_ingresses=(ingress(address=HostPort("", RELAYS_PORT)),),
             relay_tokens=((RELAY_TOKEN, Restriction()),),
+            quic_engine=self.quic_engine,
         )
         surroundings = simulated_surroundings(self.network, CONTROL_HOST, self.seed)
         self.control = await self._stack.enter_async_context(open_control(settings, surroundings=surroundings))
@@ -124,6 +141,7 @@ class Deployment:
             ingresses=(
                 RelayIngressSettings(address=HostPort("", RELAY_PORT), hostports=(HostPort(host, RELAY_PORT),)),
             ),
+            quic_engine=self.quic_engine,
         )
         surroundings = simulated_surroundings(self.network, host, self.seed)
         relay = await self._stack.enter_async_context(open_relay(settings, surroundings=surroundings))
@@ -177,6 +195,7 @@ class Deployment:
             server=HostPort(CONTROL_HOST, CLIENTS_PORT),
             server_roots=(self.credential.der,),
             direct_address=HostPort("", CLIENT_PORT),
+            quic_engine=self.quic_engine,
         )
         surroundings = simulated_surroundings(self.network, machine, f"{self.seed}/{self._clients}")
         async with open_client(settings, surroundings=surroundings) as client:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 
+from connet_trio.quic import QuicEngine
 from connet_trio.testing.local_site import LocalSite, Processes
 from connet_trio.testing.processes import status_of
 
@@ -28,6 +29,15 @@ STUCK_SECONDS = 1.5
 ALLOWED_GROWTH = 16 * MIB
 
 Handler = Callable[[trio.SocketStream], Awaitable[None]]
+
+
+@pytest.fixture(params=QuicEngine, ids=lambda engine: engine.value)
+def engine_site(request: pytest.FixtureRequest, site: LocalSite) -> LocalSite:
+    """A site where every process runs the engine of the test."""
+    for path in site.directory.glob("*.toml"):
+        header, rest = path.read_text().split("\n", 1)
+        site.write(path.name, f'{header}\nquic-engine = "{request.param.value}"\n{rest}')
+    return site
 
 
 @asynccontextmanager
@@ -150,7 +160,7 @@ async def relay_page(processes: Processes) -> dict[str, Any]:
     return dict(relay)
 
 
-async def test_a_reader_that_stops_costs_no_memory_and_loses_nothing(site: LocalSite) -> None:
+async def test_a_reader_that_stops_costs_no_memory_and_loses_nothing(engine_site: LocalSite) -> None:
     resume = trio.Event()
 
     async def answer_late(stream: trio.SocketStream) -> None:
@@ -159,13 +169,17 @@ async def test_a_reader_that_stops_costs_no_memory_and_loses_nothing(site: Local
         await answer_digest(stream)
 
     with trio.fail_after(40 + LONG_PUSH_BYTES / (2 * MIB)):
-        async with site.open_relayed() as processes, target_service(site, answer_late), trio.open_nursery() as nursery:
+        async with (
+            engine_site.open_relayed() as processes,
+            target_service(engine_site, answer_late),
+            trio.open_nursery() as nursery,
+        ):
             resume.set()
-            await transfer(site, 2 * MIB)  # what any transfer allocates is there before memory is looked at
+            await transfer(engine_site, 2 * MIB)  # what any transfer allocates is there before memory is looked at
             resume = trio.Event()
             memory = Memory(processes)
             nursery.start_soon(memory.watch)
-            async with await trio.open_tcp_stream("127.0.0.1", site.source) as stream:
+            async with await trio.open_tcp_stream("127.0.0.1", engine_site.source) as stream:
                 push = Push(stream)
                 nursery.start_soon(push.run, lambda: wants_more(push))
                 await push.wait_stuck()
@@ -184,17 +198,17 @@ def wants_more(push: Push) -> bool:
     return push.sent < 200 * MIB and trio.current_time() < push.deadline
 
 
-async def test_a_writer_to_a_dead_destination_costs_no_memory(site: LocalSite) -> None:
+async def test_a_writer_to_a_dead_destination_costs_no_memory(engine_site: LocalSite) -> None:
     with trio.fail_after(40):
         async with (
-            site.open_relayed() as processes,
-            target_service(site, answer_digest),
+            engine_site.open_relayed() as processes,
+            target_service(engine_site, answer_digest),
             trio.open_nursery() as nursery,
         ):
-            await transfer(site, 2 * MIB)
+            await transfer(engine_site, 2 * MIB)
             memory = Memory(processes)
             nursery.start_soon(memory.watch)
-            async with await trio.open_tcp_stream("127.0.0.1", site.source) as stream:
+            async with await trio.open_tcp_stream("127.0.0.1", engine_site.source) as stream:
                 push = Push(stream)
                 nursery.start_soon(push.run, lambda: True)
                 await push.wait_sent(MIB)

@@ -85,17 +85,28 @@ async def test_other_streams_keep_their_speed_beside_stalled_readers(stalled: in
     assert beside <= 1.25 * undisturbed
 
 
+async def test_sixteen_streams_that_nobody_reads_fit_into_the_fifteen_megabytes_of_a_connection() -> None:
+    async with open_pair(link=Link(mtu=65_536)) as pair, trio.open_nursery() as nursery:
+        dialled, accepted = await pair.connect()
+        for _ in range(16):
+            ours, _ = await open_streams(dialled, accepted)
+            nursery.start_soon(send_for, ours, 3600)
+        await trio.sleep(10)
+        assert 15 * MIB <= accepted.bytes_received <= 15 * MIB + 16
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_long_path_is_filled_once_the_window_of_its_stream_has_grown() -> None:
     async with open_pair(link=LONG) as pair:
         ours, theirs = await pair.open_streams()
         await transfer(ours, theirs, 20 * MIB)
-        assert theirs.connection.core._growth.window_of(theirs.id) == 6 * WINDOWS.stream
+        assert theirs.connection.core._growth.window_of(theirs.id) == 6 * MIB
         seconds = await transfer(ours, theirs, 20 * MIB)
         assert 20 * MIB / seconds > 0.85 * 25e6
         for stream in (ours, theirs):
             stream.close()
         await trio.sleep(5)
-        assert theirs.connection.core._growth.spare == 5 * WINDOWS.stream
+        assert theirs.connection.core._growth.spare == 6 * MIB - WINDOWS.stream
 
 
 def window_of(stream: Stream) -> int:

@@ -11,7 +11,7 @@ import trio
 from connet_trio.engine.path_mtu import SEARCH_AGAIN_SECONDS
 from connet_trio.quic import Connection, Stream, open_transport
 from connet_trio.quic.core import Core
-from connet_trio.testing.network import Fate, Link
+from connet_trio.testing.network import Fate, Link, open_network
 from tests.quic.conftest import (
     FAR,
     NEAR,
@@ -102,6 +102,17 @@ async def test_a_mebibyte_is_echoed_over_any_path_in_the_largest_datagrams_it_ca
         assert (dialled.datagram_size, accepted.datagram_size) == (found, found)
         assert max(map(len, pair.near.sent)) >= found
         assert pair.network.fates[Fate.QUEUE_FULL] == 0
+
+
+async def test_an_ethernet_carries_twenty_bytes_less_by_ipv6() -> None:
+    async with open_network(0, link=link(1500)) as network:
+        far, near = network.socket("[2001:db8::1]:4000"), network.socket("[2001:db8::2]:5000")
+        async with (
+            open_transport(far, wall_clock=wall_clock, listening=listening()) as listener,
+            open_transport(near, wall_clock=wall_clock) as dialer,
+        ):
+            dialled = await dialer.dial(far.local_address, dialing())
+            assert await search(dialled, await listener.accept()) == 1452
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -285,6 +296,18 @@ async def test_nothing_larger_than_the_peer_takes_is_ever_sent(monkeypatch: pyte
         assert await search(dialled, accepted) == 1452
         assert max(map(len, pair.near.sent)) == 1452
         assert await search(accepted, dialled) == 16_384
+
+
+@pytest.mark.parametrize("most", [1200, 1300, 9000])
+async def test_no_datagram_is_larger_than_the_settings_allow(most: int) -> None:
+    async with open_pair(link=link(65_536)) as pair:
+        careful = MeddlingSocket(pair.network.socket("192.0.2.3:5000"))
+        async with open_transport(careful, wall_clock=wall_clock, max_packet_size=most) as transport:
+            dialled = await transport.dial(pair.address, dialing())
+            accepted = await pair.listener.accept()
+            assert await search(dialled, accepted) == most
+            assert max(map(len, careful.sent)) == most
+            assert await search(accepted, dialled) == 16_384
 
 
 async def test_where_fragments_cannot_be_forbidden_nothing_is_probed() -> None:

@@ -171,6 +171,7 @@ def client_settings(deployment: Deployment) -> ClientSettings:
         server=HostPort(CONTROL_HOST, CLIENTS_PORT),
         server_roots=(deployment.credential.der,),
         direct_address=HostPort("", CLIENT_PORT),
+        quic_engine=deployment.quic_engine,
     )
 
 
@@ -184,6 +185,7 @@ def control_settings(deployment: Deployment) -> ControlSettings:
         client_tokens=((TOKEN, Restriction()),),
         relay_ingresses=(ingress(deployment, RELAYS_PORT),),
         relay_tokens=((RELAY_TOKEN, Restriction()),),
+        quic_engine=deployment.quic_engine,
     )
 
 
@@ -193,6 +195,7 @@ def relay_settings(deployment: Deployment) -> RelaySettings:
         control=HostPort(CONTROL_HOST, RELAYS_PORT),
         control_roots=(deployment.credential.der,),
         ingresses=(RelayIngressSettings(address=HostPort("", RELAY_PORT)),),
+        quic_engine=deployment.quic_engine,
     )
 
 
@@ -201,9 +204,11 @@ def server_settings(deployment: Deployment) -> ServerSettings:
         client_ingresses=(ingress(deployment, CLIENTS_PORT),),
         client_tokens=((TOKEN, Restriction()),),
         relay_ingresses=(RelayIngressSettings(address=HostPort("", RELAY_PORT)),),
+        quic_engine=deployment.quic_engine,
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("open_block", "settings", "seconds"),
     [
@@ -226,6 +231,7 @@ def test_a_block_that_is_cancelled_leaves_nothing_behind(open_block: Any, settin
     simulate(scenario)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("run", "settings"),
     [
@@ -276,6 +282,7 @@ def test_a_client_with_endpoints_that_is_cancelled_leaves_nothing_behind() -> No
 # --- what a client is asked to do
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("route", [Route.RELAY, Route.DIRECT, Route.ANY])
 @pytest.mark.parametrize("add", [Client.add_destination, Client.add_source])
 def test_an_endpoint_whose_announcement_is_cancelled_is_neither_announced_nor_remembered(

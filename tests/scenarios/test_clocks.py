@@ -40,7 +40,10 @@ def simulate(scenario: Callable[[Deployment], Awaitable[None]], *, relays: int =
 @asynccontextmanager
 async def client_at(deployment: Deployment, host: str, clock: Clock) -> AsyncIterator[Client]:
     settings = ClientSettings(
-        token=TOKEN, server=HostPort(CONTROL_HOST, CLIENTS_PORT), server_roots=(deployment.credential.der,)
+        token=TOKEN,
+        server=HostPort(CONTROL_HOST, CLIENTS_PORT),
+        server_roots=(deployment.credential.der,),
+        quic_engine=deployment.quic_engine,
     )
     surroundings = attrs.evolve(simulated_surroundings(deployment.network, host, host), wall_clock=clock)
     async with open_client(settings, surroundings=surroundings) as client:

@@ -206,6 +206,7 @@ def test_of_thirty_two_addresses_thirty_may_be_dead() -> None:
             token=TOKEN,
             server=HostPort(CONTROL_HOST, CLIENTS_PORT),
             server_roots=(deployment.credential.der,),
+            quic_engine=deployment.quic_engine,
         )
         consumer = await deployment.add_client(SOURCE_HOST)
         async with open_client(settings, surroundings=surroundings) as client:

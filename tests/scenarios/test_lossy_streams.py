@@ -24,7 +24,6 @@ LOSSES = [0.0, 0.01, 0.05]
 
 @pytest.mark.parametrize("seed", range(SEEDS))
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("quic_engine", list(QuicEngine))
 def test_a_long_stream_arrives_whole_over_a_bad_link(quic_engine: QuicEngine, loss: float, seed: int) -> None:
     link = Link(delay=0.01, loss=loss, reordering=0.01, duplication=0.01)
 

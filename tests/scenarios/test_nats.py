@@ -134,6 +134,7 @@ def test_two_homes_behind_one_carrier_grade_nat_that_hairpins_are_direct() -> No
     simulate(scenario)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("forgetful", ["destination", "source"])
 @pytest.mark.parametrize("ports", PortAllocation)
 def test_a_nat_that_forgets_every_thirty_seconds_breaks_no_stream_through_the_relay_and_direct_is_back_in_fifteen(
