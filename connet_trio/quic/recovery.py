@@ -120,6 +120,7 @@ class Recovery(QuicPacketRecovery):
             self._find_late(list(ack_rangeset), now, space)
         self._acknowledge_runs(ack_rangeset, now, space)
         super().on_ack_received(ack_rangeset=ack_rangeset, ack_delay=ack_delay, now=now, space=space)
+        self._bucket.min_rtt = self._rtt_min if self._rtt_initialized else self._rtt_initial
         if self._rate_control is not None:
             self._rate_control.on_ack_end(now=now)
 

@@ -9,6 +9,7 @@ from connet_trio.quic.pacing import (
     IDLE_BURST_PACKETS,
     JUMBO_BURST_PACKETS,
     LATEST_SECONDS,
+    NEAR_BYTES,
     BurstPacer,
 )
 
@@ -74,9 +75,9 @@ def test_without_a_sample_of_the_round_trip_nothing_is_held_back() -> None:
 def test_the_rate_follows_window_and_round_trip() -> None:
     pacer = BurstPacer(max_datagram_size=PACKET)
     pacer.update_rate(congestion_window=100 * PACKET, smoothed_rtt=0.1)
-    assert pacer.rate == pytest.approx(1000 * PACKET)
+    assert pacer.rate == pytest.approx(1250 * PACKET)
     send_all_bursts(pacer, 1.0)
-    assert sum(send_all_bursts(pacer, 1 + 0.005 * turn) for turn in range(1, 201)) == pytest.approx(1000, abs=3)
+    assert sum(send_all_bursts(pacer, 1 + 0.005 * turn) for turn in range(1, 201)) == pytest.approx(1250, abs=3)
 
 
 def test_the_slowest_rate_is_a_packet_a_second() -> None:
@@ -156,19 +157,46 @@ def test_after_a_pause_an_initial_window_may_leave_at_once() -> None:
     assert send_all_bursts(pacer, 60.0) == IDLE_BURST_PACKETS
 
 
+def test_what_is_left_when_a_burst_is_spent_goes_with_the_next_quantum() -> None:
+    pacer = BurstPacer(max_datagram_size=PACKET, rates=Rates(20_000 * PACKET, 20 * PACKET))
+    send_all_bursts(pacer, 1.0)
+    assert send(pacer, 1.003) == BURST, "60 are due"
+    assert pacer.next_send_time(1.003) == pytest.approx(1.0037)
+    assert pacer.next_send_time(1.0036) is not None
+    assert send_all_bursts(pacer, 1.0037) == 20
+
+
+def test_a_pause_is_worth_more_where_the_other_side_is_near() -> None:
+    quanta = []
+    for min_rtt in (0.0001, 0.002, 0.005, 0.04):
+        pacer = BurstPacer(max_datagram_size=PACKET, rates=Rates(10_000 * PACKET, 10 * PACKET))
+        pacer.min_rtt = min_rtt
+        send_all_bursts(pacer, 1.0)
+        at = pacer.next_send_time(1.0)
+        assert at is not None
+        quanta.append(send_all_bursts(pacer, at))
+    assert quanta == [BURST, 10 + 40, 10 + 20, 10]  # of 90, what is more than a burst waits for one more
+    fast = BurstPacer(max_datagram_size=PACKET, rates=Rates(1e9, 20 * PACKET))
+    fast.min_rtt = 0.0001
+    send_all_bursts(fast, 1.0)
+    assert send_all_bursts(fast, 60.0) == pytest.approx((NEAR_BYTES + 1e9 * LATEST_SECONDS) / PACKET, abs=21)
+
+
 def test_an_engine_that_sends_runs_is_told_how_many_packets_may_leave() -> None:
     rates = Rates(0.0, 20 * PACKET)
     pacer = BurstPacer(max_datagram_size=PACKET, rates=rates)
-    assert pacer.sendable_packets(1.0) == BURST
+    assert pacer.sendable_packets == BURST
     pacer.update_after_run(50, 50 * PACKET)
-    assert pacer.sendable_packets(1.0) == BURST - 50
+    assert pacer.sendable_packets == BURST - 50
     pacer.update_after_run(BURST - 50, (BURST - 50) * PACKET)
     assert pacer.next_send_time(1.0) == 1.0
     rates.pacing_rate = 20_000.0 * PACKET
-    assert pacer.sendable_packets(1.0) == 20
+    assert pacer.next_send_time(1.0) is None
+    assert pacer.sendable_packets == 20
     pacer.update_after_run(20, 20 * PACKET)
-    assert pacer.sendable_packets(1.0) == 0
+    assert pacer.sendable_packets == 0
     at = pacer.next_send_time(1.0)
     assert at is not None
     assert at == pytest.approx(1.001)
-    assert pacer.sendable_packets(at) == 20
+    assert pacer.next_send_time(at) is None
+    assert pacer.sendable_packets == 20

@@ -232,7 +232,7 @@ def test_larger_datagrams_reach_window_pacer_and_controller(control: CongestionC
     assert sender.trace.datagram_bytes == 9000
     assert sender.recovery.congestion_window >= 2 * 9000
     assert sender.recovery.congestion_window % 9000 == 0
-    assert sender.recovery._pacer.sendable_packets(0.0) == 8
+    assert sender.recovery._pacer.sendable_packets == 8
 
 
 def test_a_burst_counts_as_one_packet_of_all_its_bytes() -> None:

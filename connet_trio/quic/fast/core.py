@@ -158,7 +158,7 @@ class FastCore(Core):
                 return datagrams
             if bulk is None or room <= 0:
                 return datagrams + self._stock_datagrams(now)
-            datagrams += self._send_run(bulk, min(room, pacer.sendable_packets(now)), now)
+            datagrams += self._send_run(bulk, min(room, pacer.sendable_packets), now)
 
     def _send_run(self, stream: QuicStream, most: int, now: float) -> list[Datagram]:
         """At most `most` full packets of a stream that can fill at least one."""
