@@ -45,8 +45,8 @@ class ServiceProcess:
         """Its process id."""
         return self._process.pid
 
-    async def wait_line(self, text: str) -> str:
-        """The first line with `text`, written before or to be written.
+    async def wait_line(self, *texts: str) -> str:
+        """The first line with one of `texts`, written before or to be written.
 
         Raises:
           ProcessEnded: there is none and there will be none.
@@ -54,13 +54,15 @@ class ServiceProcess:
         seen = 0
         while True:
             for line in self.lines[seen:]:
-                if text in line:
+                if any(text in line for text in texts):
                     return line
             seen = len(self.lines)
             if self._silent:
                 code = await self._process.wait()
                 written = "\n".join(self.lines)
-                raise ProcessEnded(f"ended with {code} before it wrote {text!r}; it wrote:\n{written}")
+                raise ProcessEnded(
+                    f"ended with {code} before it wrote {' or '.join(map(repr, texts))}; it wrote:\n{written}"
+                )
             await self._news.wait()
 
     async def wait(self) -> int:
