@@ -197,7 +197,7 @@ class Exchange:
                 data = luck.randbytes(luck.choice([50, 900, 20_000]))
                 self.dialer.send_stream_data(stream_id, data)
                 self.written[stream_id] += len(data)
-        if luck.random() < 0.1:  # a short one, from beginning to end
+        if luck.random() < 0.3:  # a short one, from beginning to end
             self.dialer.send_stream_data(self.dialer._local_next_stream_id_bidi, luck.randbytes(300), end_stream=True)
         if tick == TICKS // 3:
             self.dialer.send_stream_data(12, bytes(30_000))
@@ -209,7 +209,7 @@ class Exchange:
             self.dialer.change_connection_id()
         if tick == TICKS // 2:
             self.source = NetworkPath(("192.0.2.2", 5001))  # its NAT has moved it
-        if luck.random() < 0.05:
+        if luck.random() < 0.4:
             self.dialer.ping()
         if 0 in self.twins.stock._streams and luck.random() < 0.2:
             self.mirrored("send_stream_data", 0, luck.randbytes(luck.choice([30, 5000])))
@@ -284,8 +284,8 @@ def test_both_engines_understand_a_disturbed_exchange_alike(
         fast, stock = fast + counted.fast_packets.received, stock + counted.stock_packets.received
         assert exchange.received[0] > 0
         assert exchange.twins.stock._state is connection_module.QuicConnectionState.CONNECTED
-    assert fast > (fast + stock) / 3
-    assert stock > (fast + stock) / 4
+    assert fast > (fast + stock) / 3, (fast, stock)
+    assert stock > (fast + stock) / 3, (fast, stock)
 
 
 # --- what a dialer that follows the rules would not say
