@@ -4,7 +4,7 @@ It remembers where each name was last seen, tells that to the partner, and with 
 of them through two of its addresses.
 
 netpunch never forgets and never speaks unasked. Here a record counts for `FRESH_SECONDS`, so that nobody is sent to
-somebody who has left; and an enrolled peer is told at once when its partner comes or moves, so that both begin
+somebody who has left; and a peer is told at once when its partner comes or moves, so that both begin
 together. Two peers at one address outside are behind one NAT, and are told each other's own addresses.
 
 Always: at most `MAX_RECORDS`; the one seen longest ago gives way.
@@ -149,14 +149,19 @@ class PunchControl:
         changed = record.second_address != source
         record.second_address = source
         reports = (Reply(self._report(message.name, now), source, Entrance.SECOND),)
-        return (*reports, *self._tell_partner(message.name, now)) if changed else reports
+        partner = self._fresh(message.name.partner, now)
+        if changed and partner is not None and partner.session:  # nothing that netpunch would be told
+            return (*reports, *self._tell_partner(message.name, now))
+        return reports
 
     def _tell_partner(self, name: PunchName, now: float) -> Sequence[Reply]:
-        """A report to the partner, if it is one of ours; netpunch might take a step back for it."""
+        """What has changed, to the partner. Netpunch would otherwise sleep on for up to 30 s."""
         partner = self._fresh(name.partner, now)
-        if partner is None or not partner.session:
+        if partner is None:
             return ()
-        return (Reply(self._report(name.partner, now), partner.address),)
+        if partner.session:
+            return (Reply(self._report(name.partner, now), partner.address),)
+        return (Reply(Introduction(name.letter, self._records[name].address), partner.address),)
 
     def _report(self, name: PunchName, now: float) -> Report:
         record, other = self._records[name], self._fresh(name.partner, now)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from ipaddress import ip_address
 from typing import TypeVar
 
 import attrs
@@ -10,11 +11,11 @@ import trio
 
 from connet_trio.concurrency import single_error
 from connet_trio.punch import OpenHole, PunchControlSettings, PunchFailed, PunchSettings, punch, run_punch_control
-from connet_trio.records.model import HostPort
+from connet_trio.records.model import AddressPort, HostPort
 from connet_trio.records.punch import PunchName
 from connet_trio.testing.clock import run_simulated
 from connet_trio.testing.deployment import simulated_surroundings
-from connet_trio.testing.hosts import Host
+from connet_trio.testing.hosts import LOOPBACK, Host
 from connet_trio.testing.links import Link
 from connet_trio.testing.nat import NatBehavior
 from connet_trio.testing.network import SimulatedNetwork, open_network
@@ -33,19 +34,29 @@ class PunchLab:
     network: SimulatedNetwork
     nursery: trio.Nursery
     sites: int = 0
+    _kept: list[OpenHole | PunchFailed] = attrs.field(factory=list)
+    _ended: trio.Event = attrs.field(factory=trio.Event)
+
+    @property
+    def control(self) -> AddressPort:
+        """Where the control node is, if it is where it usually is."""
+        return AddressPort(ip_address(CONTROL), CONTROL_PORT)
 
     async def start_control(
         self,
         *,
+        address: str = CONTROL,
         second: HostPort | None = SECOND,
         secret: bytes = SECRET,
         hidden: bool = False,
     ) -> None:
         """A control node of ours on a host with two addresses."""
+        if address != CONTROL:
+            second = None
         settings = PunchControlSettings(
-            local=HostPort(CONTROL, CONTROL_PORT), secret=secret, second=second, answers_strangers=not hidden
+            local=HostPort(address, CONTROL_PORT), secret=secret, second=second, answers_strangers=not hidden
         )
-        host = self.network.host(CONTROL, SECOND.host)
+        host = self.network.host(address) if second is None else self.network.host(address, SECOND.host)
         surroundings = simulated_surroundings(self.network, host, 1)
         await self.nursery.start(partial(run_punch_control, settings, surroundings=surroundings))
 
@@ -65,6 +76,7 @@ class PunchLab:
         name: str,
         *,
         port: int = 5000,
+        control: str = CONTROL,
         secret: bytes = SECRET,
         time_limit: float | None = 20.0,
     ) -> OpenHole:
@@ -72,7 +84,7 @@ class PunchLab:
         settings = PunchSettings(
             name=PunchName.parse(name),
             local=HostPort("", port),
-            control=HostPort(CONTROL, CONTROL_PORT),
+            control=HostPort(control, CONTROL_PORT),
             secret=secret,
             time_limit=time_limit,
         )
@@ -85,6 +97,45 @@ class PunchLab:
             return await self.punch(host, name, **options)  # type: ignore[arg-type]
         except PunchFailed as failure:
             return failure
+
+    async def punch_until_asleep(self, host: Host, name: str) -> None:
+        """Start a peer that finds no partner, and return when it waits for one."""
+        self.nursery.start_soon(self._keep, host, name)
+        await trio.sleep(1)
+
+    async def kept_outcome(self) -> OpenHole | PunchFailed:
+        """What has become of that peer, when something has."""
+        await self._ended.wait()
+        return self._kept[0]
+
+    async def _keep(self, host: Host, name: str) -> None:
+        self._kept.append(await self.outcome(host, name))
+        self._ended.set()
+
+    @staticmethod
+    def place(host: Host, port: int = 5000) -> AddressPort:
+        """Where a peer on a host is, inside."""
+        return AddressPort(host.interfaces()[len(LOOPBACK)].address, port)
+
+
+async def check_hole(one: Host, hole: OpenHole, other: Host, back: OpenHole) -> None:
+    """Send through a hole both ways, from the ports that made it, without delay.
+
+    Raises:
+      AssertionError: something does not arrive, or from elsewhere than was told.
+    """
+    sockets = one.socket(hole.port), other.socket(back.port)
+    for sender, receiver, to, source in (
+        (sockets[0], sockets[1], hole.remote, back.remote),
+        (sockets[1], sockets[0], back.remote, hole.remote),
+    ):
+        sender.send_batch([(b"through", sender.path_to(to))])
+        with trio.fail_after(1):
+            await receiver.wait_readable()
+        [(data, path)] = receiver.receive_batch()
+        assert (data, path.remote_address) == (b"through", source)
+    for socket in sockets:
+        socket.close()
 
 
 async def together(*tasks: Callable[[], Awaitable[T]]) -> list[T]:
