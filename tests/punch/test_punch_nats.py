@@ -77,7 +77,7 @@ def test_every_pair_of_nats_is_joined_or_told_whose_nat_is_in_the_way(one: str, 
             assert "suspected" not in found.text
         return 0.0
 
-    # 25 ms each way: enrolment, report, ping, pong, close; 300 ms in which a lost confirmation would be repeated; a check
+    # 25 ms each way: enrolment, report, ping, pong, close; 300 ms in which a lost confirmation is repeated; a check
     assert simulate(scenario, seed=f"{one} {other}") < 0.6
 
 
