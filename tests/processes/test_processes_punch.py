@@ -239,7 +239,7 @@ PARTS += [("ours", "netpunch", "netpunch"), ("netpunch", "ours", "ours"), ("ours
 
 
 @pytest.mark.skipif(NETPUNCH is None, reason="NETPUNCH names no netpunch")
-@pytest.mark.parametrize("parts", PARTS, ids="-".join)
+@pytest.mark.parametrize("parts", PARTS, ids=" ".join)
 async def test_netpunch_takes_any_part(punch_site: PunchSite, parts: tuple[str, str, str]) -> None:
     programs = {"ours": OURS, "netpunch": (str(NETPUNCH),)}
     control, a, b = (programs[part] for part in parts)
