@@ -101,7 +101,8 @@ def _without_control(evidence: Evidence) -> Diagnosis:
 
 
 def _without_path(evidence: Evidence, partner: Partner) -> Diagnosis:
-    here, there = f"here (seen at {evidence.observed})", f"at the partner's (seen at {partner.address})"
+    here = "here" if evidence.observed is None else f"here (seen at {evidence.observed})"
+    there = f"at the partner's (seen at {partner.address})"
     sides = {Side.OURS: (evidence.mapping, here), Side.PARTNERS: (partner.mapping, there)}
     varying = {side: place for side, (mapping, place) in sides.items() if mapping is NatMapping.VARIES}
     if varying:

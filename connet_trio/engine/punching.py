@@ -1,8 +1,10 @@
 """Punching: one peer, from its registration to a hole that is open both ways (netpunch protocol section 5).
 
-    discovering ─introduction or report→ pinging ─pong→ closing ─→ lingering ─→ done
-         ↑                                  │└─ping→ ponging ─close→ done
-         └───────────── sleeping ←──────────┴── (tries run out)
+    discovering ──introduction, report──→ pinging ──pong──→ closing ──→ lingering ──→ done     towards netpunch
+         ↑                                 │   └──ping──→ ponging ──close──→ done
+         │                                 ├──pong──→ confirming ──close──→ done               towards our own
+         │                                 └──close──→ lingering ──→ done
+         └──── sleeping ←──── when the tries of discovering, pinging or ponging have run out
 
 Each mode sends its messages a number of times with a gap between them (`PACES`). What comes in is answered at once.
 
@@ -14,8 +16,9 @@ picks: `PunchName.chooses`. Both ping all of them and answer every ping. The one
 the other never does, but takes the path on which a close comes, and answers that, so that both know. Pongs and closes
 name the sessions they are about; leftovers of an earlier run count for nothing.
 
-Always: a close counts only from where we sent something, never before a partner is known; a datagram that is not the
-partner's or control's changes nothing and is not answered; the mode never goes backwards while a hole is closing.
+Always: a close counts only if it names our session or comes from where we sent something, never before a partner is
+known; a datagram that is not the partner's or control's changes nothing and is not answered; the mode never goes
+backwards while a hole is closing.
 """
 
 from collections.abc import Iterable, Sequence
@@ -46,7 +49,6 @@ from connet_trio.records.punch import (
 
 MAX_TARGETS = 16
 """Addresses that are pinged, of one partner."""
-
 
 LINGER_LIMIT_SECONDS = 2.0
 """How long, at most, a partner that goes on asking keeps us from ending."""
@@ -187,9 +189,12 @@ class Puncher:
             return ()
         self._evidence.answered_at = now
         self._evidence.partner = Partner(address=message.address)
-        if self._mode is Mode.PONGING or self._mode in _SETTLED or message.address in self._targets:
-            return self._start_pinging(now)
-        self._targets = {message.address: None}
+        if self._mode is Mode.PONGING or self._mode in _SETTLED:
+            return ()
+        if message.address not in self._targets:
+            self._targets = {message.address: None}
+        elif self._mode is Mode.PINGING:
+            return ()
         return self._enter(Mode.PINGING, now)
 
     def _handle_report(self, message: Report, now: float) -> Sequence[Send]:
@@ -226,9 +231,7 @@ class Puncher:
             self._targets = {target: None for target in self._targets if target == partner.address}
         # own addresses first: where a NAT also lets its inside reach itself from outside, the short way answers first
         new = self._add_targets((*partner.candidates, partner.address))
-        if self._mode is Mode.PINGING:
-            return self._ping(new)
-        return self._start_pinging(now)
+        return self._ping(new) if self._mode is Mode.PINGING else self._enter(Mode.PINGING, now)
 
     # --- partner
 
@@ -242,9 +245,11 @@ class Puncher:
             self._targets = {source: None}
             return self._enter(Mode.PONGING, now)
         new = self._add_targets((source,))
-        self._tries = 0
         pong = Send(Pong(self._session, self._partner_session), source)
-        return (pong, *(self._ping(new) if self._mode is Mode.PINGING else self._enter(Mode.PINGING, now)))
+        if self._mode is Mode.PINGING:
+            return (pong, *self._ping(new))
+        # a partner that goes on, and does not hear us, must not keep us from being known to control
+        return (pong, Send(self._enrolment, self._control), *self._enter(Mode.PINGING, now))
 
     def _handle_pong(self, message: Pong, source: AddressPort, now: float) -> Sequence[Send]:
         if not self._targets or not self._is_answer(message.sender, message.receiver):
@@ -258,9 +263,11 @@ class Puncher:
         return self._enter(Mode.CONFIRMING if self._partner_session else Mode.CLOSING, now)
 
     def _handle_close(self, message: Close, source: AddressPort, now: float) -> Sequence[Send]:
-        if source not in self._targets or not self._is_answer(message.sender, message.receiver):
+        is_expected = bool(message.receiver) or source in self._targets
+        if not is_expected or not self._is_answer(message.sender, message.receiver):
             return ()
-        if not self._partner_session or self._mode is Mode.CONFIRMING:
+        has_chosen = self._name.chooses and self._hole is not None
+        if not self._partner_session or has_chosen:
             self._hole = self._hole or source
             self._mode = Mode.DONE
             return ()
@@ -311,10 +318,6 @@ class Puncher:
         if self._second is not None:
             sends.append(Send(self._enrolment, self._second))
         return sends
-
-    def _start_pinging(self, now: float) -> Sequence[Send]:
-        """Ping, unless something better is going on."""
-        return self._enter(Mode.PINGING, now) if self._mode in (Mode.DISCOVERING, Mode.SLEEPING) else ()
 
     def _ask_again(self, now: float) -> Sequence[Send]:
         """Somebody else's ping, or the partner has started anew: control knows."""

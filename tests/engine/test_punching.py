@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address
+from itertools import pairwise
 
 import pytest
 
@@ -245,6 +246,37 @@ def test_where_a_ping_of_ours_came_from_is_pinged_too() -> None:
         Send(Pong(US, THEM), ELSEWHERE),
         Send(Ping(US), ELSEWHERE),
     )
+
+
+def test_a_partner_that_does_not_hear_us_does_not_keep_us_from_control() -> None:
+    peer = met("b")
+    enrolled = []
+    for tenth in range(300):
+        now = 100 + tenth / 10
+        sends = [*peer.handle_timer(now), *peer.handle_message(Ping(THEM), PARTNER, now)]
+        enrolled += [now for send in sends if send.to == CONTROL]
+    assert max(after - before for before, after in pairwise([100.0, *enrolled, 130.0])) < 12.5
+    assert peer.failed_rounds > 2
+    assert peer.diagnosis(130.0).cause is Cause.UNREACHABLE
+
+
+def test_a_partner_that_was_taken_for_netpunch_is_pinged_as_one_of_ours_once_control_says_so() -> None:
+    peer = make("b")
+    peer.handle_timer(100.0)
+    assert peer.handle_message(Ping(), PARTNER, 100.01) == (Send(Pong(), PARTNER),)
+    told = report(partner=Partner(address=PARTNER, session=THEM))
+    assert peer.handle_message(told, CONTROL, 100.02) == (Send(Ping(US), PARTNER),)
+
+
+@pytest.mark.parametrize(("name", "hole"), [("a", PARTNER), ("b", ELSEWHERE)])
+def test_when_both_have_chosen_the_choice_of_the_first_letter_counts(name: str, hole: AddressPort) -> None:
+    peer = introduced(name)
+    peer.handle_message(Pong(), PARTNER, 100.01)  # each still takes the other for netpunch
+    peer.handle_message(Ping(THEM), ELSEWHERE, 100.02)
+    peer.handle_message(Ping(THEM), PARTNER, 100.02)
+    peer.handle_message(Close(THEM, US), ELSEWHERE if name == "b" else PARTNER, 100.03)
+    run(peer, until=103.0)
+    assert peer.outcome(103.0) == Hole(hole)
 
 
 def test_nobody_makes_it_send_to_more_than_a_few_places() -> None:
