@@ -12,7 +12,7 @@ import trio
 
 from connet_trio.concurrency import single_error
 from connet_trio.engine.punch_control import Entrance, PunchControl
-from connet_trio.punch.mailbox import FromStranger, Mailbox, Signed
+from connet_trio.punch.mailbox import FromStranger, Mailbox, Received, Signed
 from connet_trio.punch.peer import resolve_local
 from connet_trio.quic import DatagramSocket, Surroundings
 from connet_trio.records.model import HostPort
@@ -96,7 +96,9 @@ class _Node:
             for received in mailbox.receive(now):
                 self._answer(mailbox, received, now, entrance)
 
-    def _answer(self, mailbox: Mailbox[ToControl], received: object, now: float, entrance: Entrance) -> None:
+    def _answer(
+        self, mailbox: Mailbox[ToControl], received: Received[ToControl], now: float, entrance: Entrance
+    ) -> None:
         match received:
             case Signed(message, source):
                 for reply in self._control.handle_message(message, source, now, entrance):

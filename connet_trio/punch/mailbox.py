@@ -49,6 +49,9 @@ class WronglySigned:
     source: AddressPort
 
 
+Received = Signed[Heard] | FromStranger | WronglySigned
+
+
 class Mailbox(Generic[Heard]):
     """What one socket sends and receives. The caller owns the socket."""
 
@@ -75,7 +78,7 @@ class Mailbox(Generic[Heard]):
         self._bad = 0
         self._bad_logged_at = float("-inf")
 
-    def receive(self, now: float) -> list[Signed[Heard] | FromStranger | WronglySigned]:
+    def receive(self, now: float) -> list[Received[Heard]]:
         """What has arrived, at `now` (seconds, monotonic); what is no message at all is left out."""
         opened = (self._open(datagram, path, now) for datagram, path in self._socket.receive_batch())
         return [each for each in opened if each is not None]
@@ -92,9 +95,7 @@ class Mailbox(Generic[Heard]):
         self._log_datagram("write", datagram, body, "->", to)
         self._socket.send_batch([(datagram, path)])
 
-    def _open(
-        self, datagram: bytes, path: NetworkPath, now: float
-    ) -> Signed[Heard] | FromStranger | WronglySigned | None:
+    def _open(self, datagram: bytes, path: NetworkPath, now: float) -> Received[Heard] | None:
         source = path.remote_address
         try:
             body = unseal(self._secret, datagram)

@@ -12,7 +12,7 @@ from connet_trio.engine.punch_diagnosis import Cause, Diagnosis
 from connet_trio.engine.punching import GivenUp, Hole, Puncher, Send
 from connet_trio.errors import ConnetError, DialFailed
 from connet_trio.nat import read_interfaces
-from connet_trio.punch.mailbox import FromStranger, Log, Mailbox, Signed, WronglySigned
+from connet_trio.punch.mailbox import FromStranger, Log, Mailbox, Received, Signed, WronglySigned
 from connet_trio.quic import DatagramSocket, Surroundings
 from connet_trio.records.model import AddressPort, HostPort
 from connet_trio.records.punch import Close, Ping, Pong, PunchName, Registration, ToPeer
@@ -126,7 +126,7 @@ async def _run(puncher: Puncher, socket: DatagramSocket, mailbox: Mailbox[ToPeer
             await socket.wait_readable()
 
 
-def _handle(puncher: Puncher, received: Signed[ToPeer] | FromStranger | WronglySigned, now: float) -> Sequence[Send]:
+def _handle(puncher: Puncher, received: Received[ToPeer], now: float) -> Sequence[Send]:
     match received:
         case Signed(message, source):
             return puncher.handle_message(message, source, now)

@@ -7,8 +7,7 @@ import attrs
 import pytest
 import trio
 
-from connet_trio.engine.punch_diagnosis import Cause, Side
-from connet_trio.punch import OpenHole, PunchFailed
+from connet_trio.punch import Cause, OpenHole, PunchFailed, Side
 from connet_trio.records.model import AddressPort, HostPort
 from connet_trio.testing import (
     ADDRESS_RESTRICTED,

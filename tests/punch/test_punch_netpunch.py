@@ -7,9 +7,8 @@ import attrs
 import pytest
 import trio
 
-from connet_trio.engine.punch_diagnosis import Cause, Side
 from connet_trio.errors import RemoteProtocolError
-from connet_trio.punch import OpenHole, PunchFailed
+from connet_trio.punch import Cause, OpenHole, PunchFailed, Side
 from connet_trio.records.model import AddressPort, HostPort
 from connet_trio.records.punch import Introduction, PunchName
 from connet_trio.testing import FULL_CONE, OPEN, PORT_RESTRICTED, SYMMETRIC, Host, NatBehavior

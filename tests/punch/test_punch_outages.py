@@ -8,9 +8,8 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connet_trio.engine.punch_diagnosis import Cause
 from connet_trio.errors import ConfigError
-from connet_trio.punch import OpenHole, PunchFailed
+from connet_trio.punch import Cause, OpenHole, PunchFailed
 from connet_trio.records.punch import Close, Introduction, Ping, Pong
 from connet_trio.testing import FULL_CONE, PORT_RESTRICTED, Link
 from connet_trio.testing.punch_lab import SECRET, PunchLab, check_hole, simulate, together
