@@ -10,6 +10,7 @@ from connet_trio.cli.client import client_command
 from connet_trio.cli.commands import CONTEXT_SETTINGS, DefaultGroup
 from connet_trio.cli.control import control_command
 from connet_trio.cli.failures import tell_error, tell_failure
+from connet_trio.cli.punch import punch_command
 from connet_trio.cli.relay import relay_command
 from connet_trio.cli.server import server_command
 from connet_trio.cli.version import version_command
@@ -52,7 +53,7 @@ def command_line() -> click.Group:
         help="Reach a service behind a NAT from another device, without exposing it. "
         "Without a command, `client` runs: connet-trio --config client.toml",
     )
-    commands = (client_command, server_command, control_command, relay_command, check_command, version_command)
-    for make in commands:
+    services = (client_command, server_command, control_command, relay_command)
+    for make in (*services, punch_command, check_command, version_command):
         group.add_command(make())
     return click.version_option(VERSION, prog_name=PROGRAM, message="%(prog)s %(version)s")(group)
