@@ -234,13 +234,12 @@ async def test_a_trace_has_a_line_for_each_datagram(punch_site: PunchSite) -> No
     assert re.fullmatch(prefix + rf'read: "b" <- 127\.0\.0\.1:{punch_site.port("b")}', registered)
 
 
-PARTS = [("ours", "ours", "netpunch"), ("netpunch", "ours", "netpunch"), ("netpunch", "netpunch", "ours")]
-PARTS += [("ours", "netpunch", "netpunch"), ("netpunch", "ours", "ours"), ("ours", "netpunch", "ours")]
+MIXED = [("ours", "ours", "netpunch"), ("netpunch", "ours", "netpunch"), ("netpunch", "netpunch", "ours")]
+MIXED += [("ours", "netpunch", "netpunch"), ("netpunch", "ours", "ours"), ("ours", "netpunch", "ours")]
 
 
-@pytest.mark.skipif(NETPUNCH is None, reason="NETPUNCH names no netpunch")
-@pytest.mark.parametrize("parts", PARTS, ids=" ".join)
-async def test_netpunch_takes_any_part(punch_site: PunchSite, parts: tuple[str, str, str]) -> None:
+@pytest.mark.parametrize("parts", [("ours", "ours", "ours"), *(MIXED if NETPUNCH else [])], ids=" ".join)
+async def test_any_part_may_be_netpunch(punch_site: PunchSite, parts: tuple[str, str, str]) -> None:
     programs = {"ours": OURS, "netpunch": (str(NETPUNCH),)}
     control, a, b = (programs[part] for part in parts)
     async with punch_site.open_control(control):
