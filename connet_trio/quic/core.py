@@ -22,13 +22,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from connet_trio.engine import PathMtu
 from connet_trio.errors import CertificateRejected
+from connet_trio.quic.bounds import BoundedConnection, crypto_buffer_exceeded
 from connet_trio.quic.congestion import DEFAULT_CONGESTION_CONTROL, CongestionControl, CongestionTrace
-from connet_trio.quic.datagram_sizing import MtuAwareRecovery, SizedConnection
+from connet_trio.quic.datagram_sizing import MtuAwareRecovery
 from connet_trio.quic.engine_options import engine_configuration, parsed_chain
 from connet_trio.quic.handshake import Answer, Dialing, Listening
 from connet_trio.quic.leftovers import forget_handshake
 from connet_trio.quic.limits import (
     CONNECTION_IDS_KEPT,
+    CRYPTO_BYTES,
     HANDSHAKE_IDLE_SECONDS,
     IDLE_TIMEOUT_SECONDS,
     KEY_UPDATE_PACKETS,
@@ -82,6 +84,12 @@ class TlsContext(tls.Context):
 
     core: "Core"
 
+    def handle_message(self, input_data: bytes, output_buf: dict[tls.Epoch, Buffer]) -> None:
+        """Take TLS bytes that are in order; a message longer than any of a handshake ends the connection."""
+        if len(self._receive_buffer) + len(input_data) > CRYPTO_BYTES:
+            raise crypto_buffer_exceeded()
+        super().handle_message(input_data, output_buf)
+
     def _server_handle_hello(self, input_buf: Buffer, initial_buf: Buffer, handshake_buf: Buffer) -> None:
         # `Buffer.data` is what precedes the cursor: the whole message is a slice
         hello = tls.pull_client_hello(Buffer(data=input_buf.data_slice(0, input_buf.capacity)))
@@ -132,7 +140,7 @@ def reset_token(key: bytes, connection_id: bytes) -> bytes:
     return hmac.digest(key, connection_id, hashlib.sha256)[:RESET_TOKEN_BYTES]
 
 
-class Core(SizedConnection):
+class Core(BoundedConnection):
     """One QUIC connection, sans-IO: datagrams, the time and calls in; datagrams and events out."""
 
     def __init__(
@@ -366,6 +374,7 @@ class Core(SizedConnection):
             self._ack_eliciting_sent_since_receipt = True
         closing = self._close_pending
         datagrams = self.sized_datagrams(now)
+        self.forget_acknowledgements()
         self._note_send_limit()
         if closing:
             self._close_datagrams = datagrams
@@ -591,9 +600,6 @@ class Core(SizedConnection):
             self.consume(stream_id, 0)
 
     def _get_or_create_stream(self, frame_type: int, stream_id: int) -> Any:
-        stream = self._streams.get(stream_id)
-        if stream is not None:
-            return stream
         opened = self._local_max_streams_bidi.used
         stream = super()._get_or_create_stream(frame_type, stream_id)
         for index in range(opened, self._local_max_streams_bidi.used):

@@ -37,6 +37,21 @@ SEND_HIGH_BYTES = 1 << 20
 """Bytes that one stream holds for a slow network before its sender blocks; it goes on when there is room for half."""
 SEND_FLIGHT_BYTES = 6 << 20
 """Bytes in flight that are held beyond that, so that they do not take the place of what is to follow them."""
+CRYPTO_BYTES = 1 << 14
+"""TLS bytes held for a message that is not complete, as in the original; no chain of certificates is as long."""
+CRYPTO_GAPS = 64
+"""Gaps in TLS bytes. Dialers shuffle the frames of their hello on purpose, and make a dozen."""
+STREAM_GAPS = 2000
+"""Gaps in the bytes of a stream. A path that loses a quarter of 5000 packets under way makes half as many; each
+costs every later frame time, and a hostile peer has hundreds of frames in a packet."""
+ACK_RANGES = 256
+"""Ranges in one acknowledgement. aioquic sends 64 at most, the original 32, and each costs us time."""
+SMALL_FRAMES = 128
+"""Frames in one packet of kinds of which nobody needs many; a thousand fit, and each costs us time."""
+REMEMBERED_ACKNOWLEDGEMENTS = 512
+"""Packets that ask for no answer, and that we remember for an answer all the same."""
+REMEMBERED_PEER_IDS = 1000
+"""Connection IDs a peer has given, those that are retired included."""
 RESET_TOKEN_BYTES = 16
 SMALLEST_RESET_BYTES = 21
 """RFC 9000 section 10.3: anything shorter is no stateless reset."""

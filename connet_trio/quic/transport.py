@@ -46,6 +46,8 @@ TURNS_PER_TICK = 4
 """Turns before other tasks get the thread: a tick of trio costs as much as ten packets."""
 BUSY_DATAGRAMS = 8
 """When fewer have arrived, the next ones are waited for instead of being looked for at once."""
+LONGEST_TICK_SECONDS = 0.002
+"""After which they get it anyway: a hostile peer's packets may cost a hundred times as much as others."""
 RESETS_PER_SECOND = 100
 """Stateless resets we send at most: each answers a datagram anybody can forge."""
 HANDSHAKES_AT_ONCE = 1024
@@ -260,10 +262,11 @@ class Transport:
             self._turn([], trio.current_time() + TIMER_SLACK)
 
     def _turns(self) -> None:
+        until = trio.current_time() + LONGEST_TICK_SECONDS
         for _ in range(TURNS_PER_TICK):
             received = self._socket.receive_batch()
             self._turn(received, trio.current_time() + TIMER_SLACK)
-            if len(received) < BUSY_DATAGRAMS and not self._marked:
+            if (len(received) < BUSY_DATAGRAMS and not self._marked) or trio.current_time() > until:
                 break
 
     def _turn(self, received: list[Datagram], now: float) -> None:

@@ -73,7 +73,7 @@ class LinkTable:
 
     def is_cut(self, sending: tuple[Place, ...], receiving: tuple[Place, ...]) -> bool:
         """Whether any place of one end is cut off from any of the other."""
-        return any(pair in self._cuts for pair in _pairs(sending, receiving))
+        return self.has_cuts and any(pair in self._cuts for pair in _pairs(sending, receiving))
 
 
 def _pairs(sending: tuple[Place, ...], receiving: tuple[Place, ...]) -> Iterator[tuple[Place, Place]]:

@@ -4,14 +4,13 @@ import os
 import random
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
 import pytest
 import trio
 
-from connet_trio.quic import QuicEngine
 from connet_trio.testing.local_site import LocalSite, Processes
 from connet_trio.testing.processes import status_of
 
@@ -27,17 +26,10 @@ STUCK_SECONDS = 1.5
 """Without progress for so long, a sender is held back."""
 
 ALLOWED_GROWTH = 16 * MIB
+"""For each stream."""
+STALLED = 8
 
 Handler = Callable[[trio.SocketStream], Awaitable[None]]
-
-
-@pytest.fixture(params=QuicEngine, ids=lambda engine: engine.value)
-def engine_site(request: pytest.FixtureRequest, site: LocalSite) -> LocalSite:
-    """A site where every process runs the engine of the test."""
-    for path in site.directory.glob("*.toml"):
-        header, rest = path.read_text().split("\n", 1)
-        site.write(path.name, f'{header}\nquic-engine = "{request.param.value}"\n{rest}')
-    return site
 
 
 @asynccontextmanager
@@ -123,8 +115,9 @@ class Memory:
                 self.growth[name] = max(self.growth[name], service.resident_bytes() - self._before[name])
             await trio.sleep(0.1)
 
-    def check(self) -> None:
-        assert {name: growth for name, growth in self.growth.items() if growth > ALLOWED_GROWTH} == {}
+    def check(self, streams: int = 1) -> None:
+        allowed = streams * ALLOWED_GROWTH
+        assert {name: growth for name, growth in self.growth.items() if growth > allowed} == {}
 
 
 @pytest.mark.parametrize("separate_relay", [False, True], ids=["server", "control and relay"])
@@ -196,6 +189,37 @@ def wants_more(push: Push) -> bool:
     if LONG_PUSH_BYTES:
         return push.sent < LONG_PUSH_BYTES
     return push.sent < 200 * MIB and trio.current_time() < push.deadline
+
+
+async def test_eight_readers_that_stop_cost_little_and_hold_up_nobody_else(engine_site: LocalSite) -> None:
+    stalled = 0
+
+    async def answer_all_but_the_first(stream: trio.SocketStream) -> None:
+        nonlocal stalled
+        if stalled < STALLED:
+            stalled += 1
+            await trio.sleep_forever()
+        await answer_digest(stream)
+
+    with trio.fail_after(60):
+        async with (
+            engine_site.open_relayed() as processes,
+            target_service(engine_site, answer_all_but_the_first),
+            trio.open_nursery() as nursery,
+        ):
+            memory = Memory(processes)
+            nursery.start_soon(memory.watch)
+            async with AsyncExitStack() as opened:
+                pushes = []
+                for _ in range(STALLED):
+                    stream = await trio.open_tcp_stream("127.0.0.1", engine_site.source)
+                    pushes.append(Push(await opened.enter_async_context(stream)))
+                    nursery.start_soon(pushes[-1].run, lambda: True)
+                for push in pushes:
+                    await push.wait_stuck()
+                await transfer(engine_site, 16 * MIB)  # more than any window has left
+                memory.check(STALLED)
+                nursery.cancel_scope.cancel()
 
 
 async def test_a_writer_to_a_dead_destination_costs_no_memory(engine_site: LocalSite) -> None:

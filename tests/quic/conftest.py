@@ -55,13 +55,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run every test that may open a transport on both engines, or on those its module names as `ENGINES`."""
     opens = any(hasattr(metafunc.module, name) for name in ("open_pair", "open_transport"))
     if opens or "pair" in metafunc.fixturenames:
-        metafunc.fixturenames.append("engine")
         metafunc.parametrize("engine", getattr(metafunc.module, "ENGINES", ["fast", "stock"]), indirect=True)
 
 
-@pytest.fixture
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The engine of every transport that a test opens without naming one."""
+@pytest.fixture(autouse=True)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str | None:
+    """The engine of every transport that a test opens without naming one; None for a test that opens none."""
+    # of its own accord: pytest would forget a name that is only added to those a test asks for
+    if not hasattr(request, "param"):
+        return None
     # the default of one argument: transports are opened in many ways, some by what is tested
     monkeypatch.setitem(open_transport.__wrapped__.__kwdefaults__, "quic_engine", QuicEngine(request.param))  # type: ignore[attr-defined]
     return str(request.param)

@@ -49,6 +49,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import connet_trio
 from connet_trio.quic import core
+from connet_trio.quic.bounds import BoundedConnection
 from connet_trio.quic.core import Core
 from connet_trio.quic.datagram_sizing import SizedConnection
 from connet_trio.quic.engine_controllers import REDUCED_FIELDS
@@ -61,9 +62,10 @@ PACKAGE = Path(connet_trio.__file__).parent
 SEAM = {
     *(
         PACKAGE / "quic" / f"{name}.py"
-        for name in ("core", "datagram_sizing", "engine_controllers", "leftovers", "pacing", "recovery")
+        for name in ("bounds", "core", "datagram_sizing", "engine_controllers", "leftovers", "pacing", "recovery")
     ),
     *(PACKAGE / "quic" / "fast").glob("*.py"),
+    PACKAGE / "testing" / "adversary.py",
 }
 NEAR, FAR = ("192.0.2.2", 5000), ("192.0.2.1", 4000)
 NO_SPACE: Any = None
@@ -77,19 +79,25 @@ CONNECTION = {
     "_close_event": type(None),
     "_close_pending": bool,
     "_configuration": QuicConfiguration,
+    "_consume_peer_cid": Callable,
     "_crypto_buffers": dict,
     "_crypto_streams": dict,
     "_cryptos": dict,
     "_datagrams_pending": deque,
     "_events": deque,
     "_get_or_create_stream": Callable,
+    "_handle_ack_frame": Callable,
     "_handle_crypto_frame": Callable,
     "_handle_max_stream_data_frame": Callable,
     "_handle_max_streams_bidi_frame": Callable,
     "_handle_new_connection_id_frame": Callable,
+    "_handle_path_challenge_frame": Callable,
+    "_handle_ping_frame": Callable,
+    "_handle_retire_connection_id_frame": Callable,
     "_handshake_complete": bool,
     "_handshake_confirmed": bool,
     "_handshake_done_pending": bool,
+    "_host_cid_seq": int,
     "_host_cids": list,
     "_idle_timeout": Callable,
     "_initialize": Callable,
@@ -111,6 +119,8 @@ CONNECTION = {
     "_parse_transport_parameters": Callable,
     "_peer_cid": QuicConnectionId,
     "_peer_cid_available": list,
+    "_peer_cid_sequence_numbers": set,
+    "_peer_retire_prior_to": int,
     "_ping_pending": list,
     "_probe_pending": bool,
     "_quic_logger": type(None),
@@ -146,6 +156,7 @@ CONTEXT = {
     "_key_schedule_psk": type(None),
     "_peer_certificate": type(None),
     "_peer_certificate_chain": list,
+    "_receive_buffer": bytes,
     "_request_client_certificate": bool,
     "_server_handle_certificate": Callable,
     "_server_handle_certificate_verify": Callable,
@@ -162,7 +173,7 @@ SENDER = {
     "_pending_eof": bool,
     "_reset_error_code": type(None),
 }
-RECEIVER = {"_buffer": bytearray, "_buffer_start": int, "_final_size": type(None)}
+RECEIVER = {"_buffer": bytearray, "_buffer_start": int, "_final_size": type(None), "_ranges": RangeSet}
 RECOVERY = {
     "_cc": QuicCongestionControl,
     "_detect_loss": Callable,
@@ -194,10 +205,15 @@ PINNED = {*CONNECTION, *CONTEXT, *SENDER, *RECEIVER, *RECOVERY, *CRYPTO, *SEAL, 
 
 PARAMETERS: dict[tuple[type, str], list[str]] = {
     (QuicConnection, "_close_end"): [],
+    (QuicConnection, "_consume_peer_cid"): [],
     (QuicConnection, "_get_or_create_stream"): ["frame_type", "stream_id"],
+    (QuicConnection, "_handle_ack_frame"): ["context", "frame_type", "buf"],
     (QuicConnection, "_handle_crypto_frame"): ["context", "frame_type", "buf"],
     (QuicConnection, "_handle_max_streams_bidi_frame"): ["context", "frame_type", "buf"],
     (QuicConnection, "_handle_new_connection_id_frame"): ["context", "frame_type", "buf"],
+    (QuicConnection, "_handle_path_challenge_frame"): ["context", "frame_type", "buf"],
+    (QuicConnection, "_handle_ping_frame"): ["context", "frame_type", "buf"],
+    (QuicConnection, "_handle_retire_connection_id_frame"): ["context", "frame_type", "buf"],
     (QuicConnection, "_idle_timeout"): [],
     (QuicConnection, "_initialize"): ["peer_cid"],
     (QuicConnection, "_on_max_stream_data_delivery"): ["delivery", "stream"],
@@ -214,6 +230,7 @@ PARAMETERS: dict[tuple[type, str], list[str]] = {
     (tls.Context, "_set_peer_certificate"): ["certificate"],
     (recovery.QuicPacketRecovery, "_detect_loss"): ["now", "space"],
     (recovery.QuicPacketRecovery, "_in_persistent_congestion"): ["packets"],
+    (tls.Context, "handle_message"): ["input_data", "output_buf"],
     (recovery.QuicPacketRecovery, "_on_packets_lost"): [
         "congestion_event",
         "now",
@@ -432,8 +449,8 @@ def test_every_private_name_that_the_seam_uses_is_pinned_here_or_ours() -> None:
 
 
 def test_no_name_of_ours_is_one_that_aioquic_uses_for_itself() -> None:
-    sources = [PACKAGE / "quic" / name for name in ("core.py", "datagram_sizing.py", "fast/core.py")]
-    classes = {*vars(Core), *vars(SizedConnection), *vars(FastCore)}
+    sources = [PACKAGE / "quic" / name for name in ("bounds.py", "core.py", "datagram_sizing.py", "fast/core.py")]
+    classes = {*vars(Core), *vars(BoundedConnection), *vars(SizedConnection), *vars(FastCore)}
     ours = classes.union(*(private_names(source_of(path)) for path in sources)) - PINNED
     theirs = {*dir(stock_client()), *dir(tls.Context(is_client=True))}
     expected = {

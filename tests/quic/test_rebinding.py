@@ -16,6 +16,7 @@ from tests.quic.conftest import MeddlingSocket, Pair, dialing, open_pair, open_s
 pytestmark = virtual_time
 
 MIB = 1 << 20
+SLOW = Link(rate=MIB)
 PATHS = 8
 """What a connection remembers at most."""
 
@@ -37,13 +38,13 @@ class Trip:
     dialled: Connection
     accepted: Connection
 
-    def move(self, port: int) -> None:
-        self.roaming.move(self.pair.network.socket(f"192.0.2.3:{port}"))
+    def move(self, port: int, address: str = "192.0.2.3") -> None:
+        self.roaming.move(self.pair.network.socket(f"{address}:{port}"))
 
 
 @asynccontextmanager
-async def open_trip() -> AsyncIterator[Trip]:
-    async with open_pair(link=Link(rate=MIB)) as pair:
+async def open_trip(link: Link = SLOW, seed: int = 0) -> AsyncIterator[Trip]:
+    async with open_pair(seed, link) as pair:
         roaming = Roaming(pair.network.socket("192.0.2.3:5000"))
         async with open_transport(roaming, wall_clock=wall_clock) as dialer:
             dialled = await dialer.dial(pair.address, dialing())

@@ -6,6 +6,10 @@ from aioquic.buffer import Buffer  # type: ignore[attr-defined]
 from aioquic.quic.packet import QuicFrameType, pull_ack_frame
 from aioquic.quic.rangeset import RangeSet
 
+from connet_trio.quic.limits import ACK_RANGES
+
+MOST_FRAMES = 16
+"""Before another acknowledgement in one packet; where there are more, stock code counts them."""
 FIN_BIT, LENGTH_BIT, OFFSET_BIT = 1, 2, 4
 STREAM_MASK = 0xF8
 
@@ -71,6 +75,16 @@ def read_stream_header(payload: bytes) -> StreamHeader | None:
     return StreamHeader(stream_id, offset, bool(kind & FIN_BIT), buffer.tell(), offset_bytes, length_bytes)
 
 
+def _has_few_ranges(buffer: Buffer) -> bool:
+    """Whether the acknowledgement that follows is no longer than anybody's."""
+    at = buffer.tell()
+    buffer.pull_uint_var()
+    buffer.pull_uint_var()
+    ranges = buffer.pull_uint_var()
+    buffer.seek(at)
+    return bool(ranges <= ACK_RANGES)
+
+
 def read_feedback(payload: bytes) -> tuple[list[Feedback], int]:
     """The acknowledgements and credit that a packet begins with, and their bytes; none and 0 if malformed."""
     buffer = Buffer(data=payload)
@@ -79,7 +93,7 @@ def read_feedback(payload: bytes) -> tuple[list[Feedback], int]:
     try:
         while not buffer.eof():
             match buffer.pull_uint_var():
-                case QuicFrameType.ACK:
+                case QuicFrameType.ACK if len(found) < MOST_FRAMES and _has_few_ranges(buffer):
                     found.append(Acknowledged(*pull_ack_frame(buffer)))
                 case QuicFrameType.MAX_DATA:
                     found.append(DataAllowed(buffer.pull_uint_var()))

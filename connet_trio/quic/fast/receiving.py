@@ -10,6 +10,7 @@ from aioquic.quic.packet import QuicFrameType, QuicStreamFrame
 from aioquic.quic.stream import FinalSizeError, QuicStream
 
 from connet_trio.quic.fast.frames import Acknowledged, Feedback, StreamHeader, read_feedback, read_stream_header
+from connet_trio.quic.limits import STREAM_GAPS
 
 FEEDBACK_TYPES = frozenset({QuicFrameType.ACK, QuicFrameType.MAX_DATA, QuicFrameType.MAX_STREAM_DATA})
 UNIDIRECTIONAL_BIT = 2
@@ -89,6 +90,8 @@ class Reception:
         end = header.offset + len(payload) - header.size
         new = max(0, end - stream.receiver.highest_offset)
         if end > stream.max_stream_data_local or self._limit.used + new > self._limit.value:
+            return False
+        if len(stream.receiver._ranges) > STREAM_GAPS:
             return False
         frame = QuicStreamFrame(data=payload[header.size :], fin=header.fin, offset=header.offset)
         try:

@@ -1,5 +1,6 @@
 """Two engines that have shaken hands, without sockets."""
 
+from connet_trio.quic.connection import Connection
 from connet_trio.quic.core import Core
 from connet_trio.quic.fast import FastCore
 from connet_trio.quic.limits import Windows
@@ -30,3 +31,32 @@ def handshake(dialer_kind: type[Core], now: float) -> tuple[Core, FastCore]:
         while core.next_event() is not None:
             pass
     return dialer, listener
+
+
+def engine_of(connection: Connection) -> FastCore:
+    assert isinstance(connection.core, FastCore)
+    return connection.core
+
+
+class Shares:
+    """Which way packets have gone since it was made: of a sender's and of a receiver's, how many the short one."""
+
+    def __init__(self, sender: Connection, receiver: Connection) -> None:
+        self._sender, self._receiver = engine_of(sender), engine_of(receiver)
+        self._before = self._counts()
+
+    def _counts(self) -> tuple[int, int, int, int]:
+        sent, received = self._sender, self._receiver
+        return (
+            sent.fast_packets.sent,
+            sent.stock_packets.sent,
+            received.fast_packets.received,
+            received.stock_packets.received,
+        )
+
+    @property
+    def now(self) -> tuple[float, float]:
+        sent, sent_stock, received, received_stock = (
+            after - before for after, before in zip(self._counts(), self._before, strict=True)
+        )
+        return sent / (sent + sent_stock), received / (received + received_stock)

@@ -14,7 +14,7 @@ from connet_trio.quic.fast import FastCore
 from connet_trio.quic.fast.sealing import payload_capacity
 from connet_trio.testing.network import Link
 from tests.quic.conftest import listening, open_pair, open_streams, virtual_time
-from tests.quic.fast.conftest import FAR, NEAR, handshake
+from tests.quic.fast.conftest import FAR, NEAR, Shares, engine_of, handshake
 
 pytestmark = virtual_time
 ENGINES = ["fast"]
@@ -29,11 +29,6 @@ async def connected(
 ) -> AsyncIterator[tuple[Connection, Connection]]:
     async with open_pair(link=link, listen=listening(windows) if windows else None) as pair:
         yield await pair.connect()
-
-
-def engine_of(connection: Connection) -> FastCore:
-    assert isinstance(connection.core, FastCore)
-    return connection.core
 
 
 async def drain(stream: Stream) -> int:
@@ -57,30 +52,6 @@ async def transfer(sender: Connection, receiver: Connection, size: int = MIB) ->
         assert await drain(theirs) == size
     theirs.close()
     return trio.current_time() - begun
-
-
-class Shares:
-    """Which way packets have gone since it was made: of a sender's and of a receiver's, how many the short one."""
-
-    def __init__(self, sender: Connection, receiver: Connection) -> None:
-        self._sender, self._receiver = engine_of(sender), engine_of(receiver)
-        self._before = self._counts()
-
-    def _counts(self) -> tuple[int, int, int, int]:
-        sent, received = self._sender, self._receiver
-        return (
-            sent.fast_packets.sent,
-            sent.stock_packets.sent,
-            received.fast_packets.received,
-            received.stock_packets.received,
-        )
-
-    @property
-    def now(self) -> tuple[float, float]:
-        sent, sent_stock, received, received_stock = (
-            after - before for after, before in zip(self._counts(), self._before, strict=True)
-        )
-        return sent / (sent + sent_stock), received / (received + received_stock)
 
 
 async def test_nearly_all_packets_of_a_transfer_take_the_short_way() -> None:
