@@ -74,24 +74,31 @@ async def open_bulk(
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("control", CongestionControl)
 def test_a_rate_that_falls_and_rises_again_is_followed(control: CongestionControl) -> None:
-    async def scenario() -> list[float]:
+    async def scenario() -> tuple[list[float], list[CongestionTrace]]:
+        rates, traces = [], []
         async with open_bulk(control) as bulk:
-            await trio.sleep(3)
-            rates = [await bulk.rate(1)]
-            bulk.change(rate=RATE / 5)
-            await trio.sleep(4)
-            rates.append(await bulk.rate(2))
-            bulk.change()
-            await trio.sleep(6)
-            rates.append(await bulk.rate(1))
-            return rates
+            # BBR is sure that a rate is gone when it has probed for it twice
+            for link, settling, seconds in ((RATE, 3, 1), (RATE / 5, 13, 2), (RATE, 6, 1)):
+                bulk.change(rate=link)
+                await trio.sleep(settling)
+                rates.append(await bulk.rate(seconds))
+                traces.append(bulk.trace)
+        return rates, traces
 
-    full, slow, again = run_simulated(scenario, seed=1)
+    (full, slow, again), traces = run_simulated(scenario, seed=1)
     assert full > 0.85 * RATE
     assert slow == pytest.approx(0.95 * RATE / 5, rel=0.1)
     assert again > 0.75 * RATE
+    for rate, trace in zip((full, slow, again), traces, strict=True):
+        assert trace.datagram_bytes == 1472, "the path MTU has nothing to do with it"
+        assert trace.pacing_rate == pytest.approx(rate, rel=0.5)
+        if control is CongestionControl.CUBIC:
+            assert trace.state == "avoidance"
+        else:
+            assert trace.state.startswith("probe-")
+            assert trace.bandwidth == pytest.approx(rate, rel=0.25)
 
 
 @pytest.mark.parametrize("control", CONTROLS)
