@@ -184,6 +184,7 @@ RECOVERY = {
     "_rtt_initial": float,
     "_rtt_initialized": bool,
     "_rtt_latest": float,
+    "_rtt_min": float,
     "_rtt_smoothed": float,
     "_time_of_last_sent_ack_eliciting_packet": float,
 }
