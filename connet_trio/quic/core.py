@@ -8,6 +8,7 @@ name used here, so that a release of aioquic which moves one fails loudly.
 
 import hashlib
 import hmac
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -480,7 +481,8 @@ class Core(BoundedConnection):
         space = self._spaces.get(tls.Epoch.ONE_RTT)
         if space is None or space.ack_at is None or self._events:
             return False
-        space.ack_at = min(space.ack_at, now)
+        # before now: at that very instant the pacer would have a say, and where time stands still it may never let go
+        space.ack_at = min(space.ack_at, math.nextafter(now, -math.inf))
         return True
 
     def _write_ping_frame(self, builder: Any, uids: Any = (), comment: str = "") -> None:
