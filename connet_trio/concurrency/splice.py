@@ -6,8 +6,8 @@ whose chunk in hand is then dropped. Backpressure is the sender's wait; at most 
 each direction. From one QUIC stream to another, bytes go over as they arrive, and no task is woken for them, for as
 long as the sink has room.
 
-Where an end may stand for a loss (`AbortableStream.ends_are_whole`), nobody may ever come to read what the other
-direction carries: once one has ended there, the other is given up when it is held back for `PATIENCE_SECONDS`.
+Where an end may stand for a loss (`AbortableStream.ends_are_whole`), nobody may ever come to read what is sent there:
+once what comes from there has ended, the other direction is given up when it is held back for `PATIENCE_SECONDS`.
 
 One task and one cancel scope for each direction: connections are many and short, and most of them carry two chunks.
 """
@@ -39,8 +39,7 @@ async def splice(
     Args:
       to_right: told the size of each chunk that `right` has accepted; `to_left` likewise.
     """
-    patience = math.inf if left.ends_are_whole and right.ends_are_whole else PATIENCE_SECONDS
-    there, back = _Direction(left, right, to_right, patience), _Direction(right, left, to_left, patience)
+    there, back = _Direction(left, right, to_right), _Direction(right, left, to_left)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(back.carry, there)
         await there.carry(back)
@@ -49,10 +48,11 @@ async def splice(
 class _Direction:
     """What one stream says and the other hears."""
 
-    def __init__(self, source: AbortableStream, sink: AbortableStream, count: Count, patience: float) -> None:
+    def __init__(self, source: AbortableStream, sink: AbortableStream, count: Count) -> None:
         self._source, self._sink = source, sink
         self._count = count
-        self._patience = patience
+        # it is an end of what the sink's other side says that raises the question whether it still listens
+        self._patience = math.inf if sink.ends_are_whole else PATIENCE_SECONDS
         self._limit = math.inf  # seconds for each piece; that patience once the other direction has ended
         self._in_hand = 0
         self._scope = trio.CancelScope()

@@ -8,6 +8,7 @@ name used here, so that a release of aioquic which moves one fails loudly.
 
 import hashlib
 import hmac
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -480,7 +481,8 @@ class Core(BoundedConnection):
         space = self._spaces.get(tls.Epoch.ONE_RTT)
         if space is None or space.ack_at is None or self._events:
             return False
-        space.ack_at = min(space.ack_at, now)
+        # before now: at that very instant the pacer would have a say, and where time stands still it may never let go
+        space.ack_at = min(space.ack_at, math.nextafter(now, -math.inf))
         return True
 
     def _write_ping_frame(self, builder: Any, uids: Any = (), comment: str = "") -> None:
@@ -524,12 +526,15 @@ class Core(BoundedConnection):
     def send_room(self, stream_id: int) -> int:
         """Bytes that may be written before the stream's sender is to wait; negative when too much was.
 
+        0 once it has been reset: the peer's STOP_SENDING does that before anybody is told of it.
         What is in flight is held beyond what waits to be, as long as there is no more of the latter than of the former:
         on a long path at high speed there is more in flight than may wait.
         """
         stream = self._streams.get(stream_id)
         if stream is None:
             return SEND_HIGH_BYTES
+        if stream.sender._reset_error_code is not None:
+            return 0
         flying = min(stream.sender.highest_offset - stream.sender._buffer_start, SEND_FLIGHT_BYTES)
         return max(SEND_HIGH_BYTES, flying + min(flying, SEND_HIGH_BYTES)) - self.send_backlog(stream_id)
 

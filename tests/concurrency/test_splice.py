@@ -416,6 +416,27 @@ async def test_a_direction_held_back_after_the_other_ended_is_given_up_where_tha
     nursery.cancel_scope.cancel()
 
 
+async def test_a_reader_that_pauses_after_its_own_whole_end_is_not_given_up(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    line = make_line()
+    line.middle[1].whole = False  # the other side's ends may be losses, but nothing of that side has ended
+    nursery.start_soon(line.run)
+    reader, writer = line.ends
+    await reader.send_eof()
+    assert await writer.receive_all() == b""
+    data = bytes(range(250)) * 4
+
+    async def send() -> None:
+        await writer.send_all(data)
+        await writer.send_eof()
+
+    nursery.start_soon(send)
+    await trio.sleep(10 * PATIENCE_SECONDS)
+    assert await reader.receive_all() == data
+    await line.finished.wait()
+
+
 async def test_a_reader_that_is_slow_but_reads_is_never_given_up(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:

@@ -10,7 +10,7 @@ import trio.testing
 from connet_trio.concurrency import splice
 from connet_trio.quic import WINDOWS, Stream
 from connet_trio.quic.limits import SEND_HIGH_BYTES
-from tests.quic.conftest import Pair, virtual_time
+from tests.quic.conftest import Pair, open_streams, virtual_time
 
 pytestmark = virtual_time
 
@@ -126,6 +126,29 @@ async def test_nothing_is_sent_at_once_in_front_of_what_another_task_is_sending(
         nursery.start_soon(receive_all, theirs, [])
         await trio.sleep(5)
         await ours.send_eof()
+
+
+async def test_a_sink_that_is_stopped_in_the_batch_that_brings_the_bytes_takes_none(
+    pair: Pair, nursery: trio.Nursery
+) -> None:
+    dialled, accepted = await pair.connect()
+    (sender, left), (receiver, right) = await open_streams(dialled, accepted), await open_streams(dialled, accepted)
+    nursery.start_soon(splice, left, right)
+    await trio.testing.wait_all_tasks_blocked()
+    held: list[bytes] = []
+
+    def hold(data: bytes) -> list[bytes]:
+        held.append(data)
+        return []
+
+    pair.far.incoming = hold
+    await sender.send_all(b"behind these bytes the sink is stopped")
+    await trio.testing.wait_all_tasks_blocked()
+    receiver.stop(7)
+    await trio.sleep(0.1)
+    pair.far.incoming = lambda data: [*held, data]
+    assert await sender.wait_stopped() == 7
+    assert not accepted.is_closed
 
 
 async def test_two_spliced_streams_carry_everything_and_hold_the_sender_of_a_reader_that_stops(

@@ -111,3 +111,16 @@ def test_an_acknowledgement_is_not_due_sooner_for_a_packet_that_the_pacer_holds_
     later = NOW + LONE_ACK_SECONDS + TIMER_SLACK
     assert len(listener.collect(later)) == 1
     assert ack_at(listener) is None
+
+
+@ENGINES
+def test_a_keepalive_is_answered_though_the_pacer_holds_back_and_time_stands_still(dialer_kind: type[Core]) -> None:
+    dialer, listener = handshake(dialer_kind, NOW - 2)
+    listener.ping()
+    asked = [(data, FAR) for data, _ in listener.collect(NOW)]
+    dialer._loss._pacer.update_rate(congestion_window=12_000, smoothed_rtt=1.0)
+    dialer._loss._pacer.charge(10_000_000)
+    dialer.receive_batch(asked, NOW)
+    assert dialer.answer_keepalive(NOW)
+    assert len(dialer.collect(NOW)) == 1
+    assert ack_at(dialer) is None
