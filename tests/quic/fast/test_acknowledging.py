@@ -118,8 +118,9 @@ def test_a_keepalive_is_answered_though_the_pacer_holds_back_and_time_stands_sti
     dialer, listener = handshake(dialer_kind, NOW - 2)
     listener.ping()
     asked = [(data, FAR) for data, _ in listener.collect(NOW)]
-    dialer._loss._pacer.update_rate(congestion_window=12_000, smoothed_rtt=1.0)
-    dialer._loss._pacer.charge(10_000_000)
+    pacer: Any = dialer._loss._pacer
+    pacer.update_rate(congestion_window=12_000, smoothed_rtt=1.0)
+    pacer.charge(10_000_000)
     dialer.receive_batch(asked, NOW)
     assert dialer.answer_keepalive(NOW)
     assert len(dialer.collect(NOW)) == 1
