@@ -7,7 +7,8 @@ from contextlib import contextmanager
 import trio
 
 Take = Callable[[bytes], bool]
-"""Takes all of some bytes at once, or none of them (False)."""
+"""Takes all of some bytes at once, or none of them (False). It is called in the task that reads the socket for all
+connections: it neither waits nor raises."""
 Told = Callable[[int], None]
 """Given the code of the other side, 0 for none. It may be called in anybody's task: it neither waits nor raises."""
 

@@ -3,8 +3,8 @@
 Sending blocks while more than `SEND_HIGH_BYTES` wait for the network or the peer; receiving grants the peer credit only
 for what was taken, so an application that stops reading stops its peer. The two directions end independently:
 
-    sending    OPEN → FINISHED (send_eof) | RESET (reset, or the peer's STOP_SENDING) | LOST (connection over)
-    receiving  OPEN → ENDED (the peer's FIN, once read) | STOPPED (stop) | BROKEN (the peer's RESET_STREAM) | LOST
+    sending    OPEN → FINISHED (send_eof) | RESET (reset) | STOPPED_BY_PEER | LOST (connection over)
+    receiving  OPEN → ENDED (the peer's FIN, once read) | STOPPED (stop) | RESET_BY_PEER | LOST
 """
 
 import enum

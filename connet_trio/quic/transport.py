@@ -1,10 +1,11 @@
-"""A UDP socket and every QUIC connection on it: dialled and accepted, driven by one task.
+"""A UDP socket and every QUIC connection on it: dialled and accepted, driven by three tasks, however many there are.
 
-    open_transport ── run: receives for every connection, runs their timers from one heap, sends what they have
+    open_transport ── run: turns for what has arrived ─┬─ _run_marked: turns for what is marked
+                                                       └─ _run_timers: turns for what is due, from one heap
 
-Everybody else changes a connection's core and marks it; the next turn of `run` sends. A turn takes what has arrived,
-feeds it grouped by connection, fires what is due, and lets each marked connection build one burst. A connection with
-more to send is marked again, so that reading stays between its bursts.
+Everybody else changes a connection's core and marks it; the next turn sends. A turn takes what has arrived, feeds it
+grouped by connection, fires what is due, and lets each marked connection build one burst. A connection with more to
+send is marked again, so that reading stays between its bursts. A turn never waits, so no two of them ever meet.
 """
 
 import secrets

@@ -29,12 +29,14 @@ acknowledged runs leave in one step, with the effect on congestion control that 
 1. It came by the active path, to the connection ID that this path uses (a dialer may be called by any of its own).
 2. It is sealed in the present key phase, has a number above all others received, and no reserved bit set. The header is
    guessed: if the seal fits the guess, the guess is right. Otherwise it is unmasked, as ever.
-3. It holds one STREAM frame and nothing else, on a bidirectional stream we have, within the credit of stream and
-   connection; or nothing but ACK, MAX_DATA and MAX_STREAM_DATA frames, well-formed, on streams we have.
+3. It holds ACK, MAX_DATA and MAX_STREAM_DATA frames, one STREAM frame, or the former and then the latter, and nothing
+   else: well-formed, on bidirectional streams we have, the bytes within the credit of stream and connection.
 
-Everything is checked before anything is changed, and every length before it is used, for what a peer has sealed is
+Each frame is checked before it changes anything, and every length before it is used, for what a peer has sealed is
 still what a stranger may have written. The first packet that fails goes to stock code as if nothing had been tried,
-and the next one begins anew. So breaches of the protocol are found, and punished, by stock code alone.
+and the next one begins anew. (If it is a STREAM frame that fails, the acknowledgements and credit before it have been
+applied; stock code finds nothing new in them.) So breaches of the protocol are found, and punished, by stock code
+alone.
 
 Of a stream's bytes, those in order become one event for the whole row (the header of the next such packet is the last
 one plus a constant, so it is compared as one number); others, and ends, go through aioquic's own stream. Numbers of

@@ -36,6 +36,8 @@ class FastRecovery(MtuAwareRecovery):
         runs = [run for numbers in ack_rangeset for run in log.take_runs(numbers.start, numbers.stop)]
         if runs:
             last = runs.pop()
+            # they are full; a small packet behind them may be the newest, and would hide that the path carries them
+            self.path_mtu.handle_acked(last.stop - 1, last.packet_bytes)
             log.put_back(last.packet(last.stop - 1))
             runs.append(last.part(last.packet_number, last.stop - 1))
         for run in runs:

@@ -20,6 +20,7 @@ from connet_trio.quic.fast.recovery import FastRecovery
 from connet_trio.quic.fast.sent_log import SentLog, SentRun
 
 PAYLOAD, PACKET = 1000, 1040
+PACKET_LIMIT = 1452
 
 
 @attrs.define
@@ -219,3 +220,24 @@ def test_a_packet_is_found_by_its_number_inside_of_a_run_too() -> None:
     assert [packet and packet.packet_number for packet in found] == [None, 10, 14, None, None, 20, None]
     assert found[5] is alone
     assert SentLog().get(0) is None
+
+
+def test_full_packets_that_arrive_before_a_small_one_show_that_the_path_carries_them() -> None:
+    side = make_side(fast=True)
+    mtu = side.recovery.path_mtu = PathMtu(limit=PACKET_LIMIT)
+    assert mtu.take_probe(0.0, 0) is not None
+    mtu.handle_probe_acked(0)
+    log: Any = side.space.sent_packets
+    for burst in range(10):
+        first, now = 1 + 20 * burst, 1.0 + burst
+        run = run_of(side, first, 19, now)
+        run.packet_bytes = mtu.size
+        side.recovery.on_run_sent(run, side.space)
+        small = single(side, run_of(side, first + 19, 1, now), eliciting=True)
+        small.sent_bytes = 100
+        side.recovery.on_packet_sent(packet=small, space=side.space)
+        arrived = RangeSet([range(first, first + 3), range(first + 4, first + 20)])
+        side.recovery.on_ack_received(ack_rangeset=arrived, ack_delay=0.0, now=now + 0.1, space=side.space)
+        assert not len(log)
+    assert side.recovery.lost_packets == 10
+    assert mtu.size == PACKET_LIMIT
