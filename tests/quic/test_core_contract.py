@@ -48,7 +48,7 @@ from cryptography.hazmat.primitives.ciphers import CipherContext
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import connet_trio
-from connet_trio.quic import core
+from connet_trio.quic import core, tls_context
 from connet_trio.quic.bounds import BoundedConnection
 from connet_trio.quic.core import Core
 from connet_trio.quic.datagram_sizing import SizedConnection
@@ -62,7 +62,16 @@ PACKAGE = Path(connet_trio.__file__).parent
 SEAM = {
     *(
         PACKAGE / "quic" / f"{name}.py"
-        for name in ("bounds", "core", "datagram_sizing", "engine_controllers", "leftovers", "pacing", "recovery")
+        for name in (
+            "bounds",
+            "core",
+            "datagram_sizing",
+            "engine_controllers",
+            "leftovers",
+            "pacing",
+            "recovery",
+            "tls_context",
+        )
     ),
     *(PACKAGE / "quic" / "fast").glob("*.py"),
     PACKAGE / "testing" / "adversary.py",
@@ -1017,7 +1026,7 @@ def test_only_a_ping_that_was_asked_for_carries_a_number() -> None:
 
 def test_a_tls_context_can_change_its_class_and_calls_its_own_methods() -> None:
     context = tls.Context(is_client=True)
-    context.__class__ = core.TlsContext  # a layout that differs is a TypeError
+    context.__class__ = tls_context.TlsContext  # a layout that differs is a TypeError
     called = {ast.unparse(node) for node in attributes(tree_of(tls))}
     for name in ("_server_handle_hello", "_server_handle_certificate", "_server_handle_certificate_verify"):
         assert f"self.{name}" in called, moved(f"{name} is not called through the context")
@@ -1077,7 +1086,7 @@ def test_a_listener_resumes_no_session_which_would_pass_by_the_client_certificat
     client.connect(FAR, now=0)
     (first,) = client.datagrams_to_send(0)
     listener.receive_datagram(first[0], NEAR, 0)
-    assert type(listener.tls) is core.TlsContext, moved("the TLS context is made later than in _initialize")
+    assert type(listener.tls) is tls_context.TlsContext, moved("the TLS context is made later than in _initialize")
     assert listener.tls.get_session_ticket_cb is None
     assert listener.tls.new_session_ticket_cb is None
     assert listener.tls._supported_groups == [tls.Group.X25519, tls.Group.SECP256R1]
