@@ -16,7 +16,7 @@ from connet_trio.testing.bench.scale import BulkCost, Handshakes, IdleConnection
 from connet_trio.testing.bench.stream_transfers import Transfer
 from connet_trio.testing.bench.streams import Kind, StreamPlan, StreamResults, StreamRun
 from connet_trio.testing.bench.wan import WanResults
-from connet_trio.testing.wan_bench import Outcome
+from connet_trio.testing.bench.wan_runs import Outcome
 
 MACHINE = Machine(cpu="Abacus", cores=2, kernel="Linux 6", python="3.11", date="2026-01-02", version="1")
 

@@ -11,7 +11,7 @@ from connet_trio.testing.bench.__main__ import main
 from connet_trio.testing.bench.commands.wan import loss_plot
 from connet_trio.testing.bench.failover import simulate_failover
 from connet_trio.testing.bench.wan import WanPlan, WanResults, format_wan
-from connet_trio.testing.wan_bench import Outcome, Run, Wan
+from connet_trio.testing.bench.wan_runs import Outcome, Run, Wan
 
 CUBIC, BBR, TOLERANT = CongestionControl.CUBIC, CongestionControl.BBR, CongestionControl.BBR_TOLERANT
 PLAN = WanPlan(controls=(CUBIC, BBR), losses=(0.0, 0.01), reorderings=(0.05,), beside_seconds=20.0, seeds=(3, 4, 5))

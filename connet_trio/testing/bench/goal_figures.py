@@ -11,7 +11,7 @@ from connet_trio.testing.bench.goals import Goal
 from connet_trio.testing.bench.scale import ScaleFigures
 from connet_trio.testing.bench.streams import Kind, StreamPlan, StreamResults
 from connet_trio.testing.bench.wan import LAG_SECONDS, WanResults
-from connet_trio.testing.wan_bench import Run, Wan
+from connet_trio.testing.bench.wan_runs import Run, Wan
 
 CUBIC, BBR, TOLERANT = CongestionControl.CUBIC, CongestionControl.BBR, CongestionControl.BBR_TOLERANT
 WAN_BOUNDS = (

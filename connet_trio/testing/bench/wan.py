@@ -10,7 +10,7 @@ from attrs.validators import ge, gt, min_len
 
 from connet_trio.quic import DEFAULT_QUIC_ENGINE, CongestionControl, QuicEngine
 from connet_trio.testing.bench.tables import format_table, number
-from connet_trio.testing.wan_bench import Outcome, Run, Wan, simulate
+from connet_trio.testing.bench.wan_runs import Outcome, Run, Wan, simulate
 
 LAG_SECONDS = 1.0
 """After which the second of two flows begins."""

@@ -17,7 +17,7 @@ from connet_trio.testing.bench.commands.options import (
 )
 from connet_trio.testing.bench.plots import Plot
 from connet_trio.testing.bench.wan import WanPlan, WanResults, format_wan, plain, simulate_wan
-from connet_trio.testing.wan_bench import Wan
+from connet_trio.testing.bench.wan_runs import Wan
 
 CONTROLS = ",".join(control.value for control in CongestionControl)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from connet_trio.quic import CongestionControl
-from connet_trio.testing.wan_bench import Run, Wan, simulate
+from connet_trio.testing.bench.wan_runs import Run, Wan, simulate
 
 SLOW = Wan(megabits=4.0, rtt_ms=30.0, queue_kib=24)
 BBR, CUBIC = CongestionControl.BBR, CongestionControl.CUBIC
