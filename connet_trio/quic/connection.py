@@ -304,8 +304,7 @@ class Connection:
 
     def process_events(self) -> None:
         """Carry what the engine reports to streams and waiters."""
-        while (event := self.core.next_event()) is not None:
-            self._handle_event(event)
+        self._guarded(self._handle_events)
         if self.lost is None and self.core.ending is not None:
             self._end(path_lost(self.core.ending, by_peer=self.core.ended_by_peer, dialled=self.dialled))
         if self.blocked or self.delivering:
@@ -326,11 +325,17 @@ class Connection:
     def _guarded(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except Exception:  # whatever a peer's bytes can make the engine raise must not cost the other connections
+        except (
+            Exception
+        ):  # whatever a peer's bytes can make the engine or a taker raise must not cost other connections
             logger.exception(
                 "QUIC engine failed on a connection, which is closed", extra={"remote": str(self.remote_address)}
             )
             self.core.abandon("internal error")
+
+    def _handle_events(self) -> None:
+        while (event := self.core.next_event()) is not None:
+            self._handle_event(event)
 
     def _handle_event(self, event: events.QuicEvent) -> None:
         match event:

@@ -171,3 +171,30 @@ async def test_two_spliced_streams_carry_everything_and_hold_the_sender_of_a_rea
     await receive_all(receiver, received)
     assert b"".join(received) == data
     assert sum(counted) == len(data)
+
+
+async def test_a_taker_that_fails_costs_its_own_connection_alone(
+    pair: Pair, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    class UnheardOf(Exception):
+        pass
+
+    def fail(data: bytes) -> bool:
+        raise UnheardOf
+
+    ours, theirs = await pair.open_streams()
+    others, unharmed = await pair.open_streams()
+    with theirs.handing_over(fail):
+        nursery.start_soon(receive_until_lost, theirs)
+        await trio.testing.wait_all_tasks_blocked()
+        await ours.send_all(b"trigger")
+        assert "internal error" in str(await theirs.connection.wait_closed())
+    await others.send_all(b"unharmed")
+    assert await unharmed.receive_some() == b"unharmed"
+    (alarm,) = caplog.records
+    assert alarm.exc_info is not None
+
+
+async def receive_until_lost(stream: Stream) -> None:
+    with pytest.raises(trio.BrokenResourceError):
+        await stream.receive_some()
