@@ -325,9 +325,7 @@ class Connection:
     def _guarded(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except (
-            Exception
-        ):  # whatever a peer's bytes can make the engine or a taker raise must not cost other connections
+        except Exception:  # what a peer's bytes can make the engine or a taker raise must not cost others
             logger.exception(
                 "QUIC engine failed on a connection, which is closed", extra={"remote": str(self.remote_address)}
             )

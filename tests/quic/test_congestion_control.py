@@ -80,8 +80,8 @@ def test_a_rate_that_falls_and_rises_again_is_followed(control: CongestionContro
     async def scenario() -> tuple[list[float], list[CongestionTrace]]:
         rates, traces = [], []
         async with open_bulk(control) as bulk:
-            # BBR is sure that a rate is gone when it has probed for it twice
-            for link, settling, seconds in ((RATE, 3, 1), (RATE / 5, 13, 2), (RATE, 6, 1)):
+            # BBR is sure that a rate is gone when it has probed for it twice; what waits behind a loss is read late
+            for link, settling, seconds in ((RATE, 3, 1), (RATE / 5, 13, 8), (RATE, 6, 1)):
                 bulk.change(rate=link)
                 await trio.sleep(settling)
                 rates.append(await bulk.rate(seconds))
@@ -90,8 +90,7 @@ def test_a_rate_that_falls_and_rises_again_is_followed(control: CongestionContro
 
     (full, slow, again), traces = run_simulated(scenario, seed=1)
     assert full > 0.85 * RATE
-    sawtooth = 0.2 if control is CongestionControl.CUBIC else 0.1
-    assert slow == pytest.approx(0.95 * RATE / 5, rel=sawtooth)
+    assert slow == pytest.approx(0.95 * RATE / 5, rel=0.1)
     assert again > 0.75 * RATE
     for rate, trace in zip((full, slow, again), traces, strict=True):
         assert trace.datagram_bytes == 1472, "the path MTU has nothing to do with it"
