@@ -23,6 +23,7 @@ from connet_trio.engine import PathMtu
 from connet_trio.errors import CertificateRejected
 from connet_trio.quic.bounds import BoundedConnection
 from connet_trio.quic.congestion import DEFAULT_CONGESTION_CONTROL, CongestionControl, CongestionTrace
+from connet_trio.quic.datagram_run import Batch, DatagramRun, datagrams_of
 from connet_trio.quic.datagram_sizing import MtuAwareRecovery
 from connet_trio.quic.engine_options import engine_configuration
 from connet_trio.quic.handshake import Answer, Dialing, Listening
@@ -121,7 +122,7 @@ class Core(BoundedConnection):
         self._growth = role.windows.growth()
         self._now = 0.0
         self._next_key_update = KEY_UPDATE_PACKETS
-        self._close_datagrams: list[Datagram] = []
+        self._close_datagrams: Batch = []
         self._closing_heard, self._repeat_close_at = 0, 1
         self.peer_certificate: bytes | None = None
         """The other side's leaf (DER) once the handshake is complete, if it showed one."""
@@ -240,14 +241,14 @@ class Core(BoundedConnection):
 
     # --- datagrams
 
-    def receive_batch(self, datagrams: Iterable[Datagram], now: float) -> bool:
+    def receive_batch(self, batch: Iterable[Datagram | DatagramRun], now: float) -> bool:
         """Take datagrams addressed to this connection; returns whether any of them was a sign of life.
 
         That is one with a new packet that the peer has sealed, from where it may send. Others go no further.
         """
         # aioquic clears this with each such packet, and looks at it only when it sends
         sent, self._ack_eliciting_sent_since_receipt = self._ack_eliciting_sent_since_receipt, True
-        for data, path in datagrams:
+        for data, path in datagrams_of(batch):
             if self._close_pending:
                 break  # what comes between our close and its departure is for nobody
             self._receive_one(data, self._known_path(path), now)
@@ -290,6 +291,10 @@ class Core(BoundedConnection):
         return path
 
     def collect(self, now: float) -> list[Datagram]:
+        """As `collect_batch`, every datagram for itself."""
+        return list(datagrams_of(self.collect_batch(now)))
+
+    def collect_batch(self, now: float) -> Batch:
         """Datagrams to send now, at most one burst; `has_more` afterwards says whether to call again."""
         self._now = now
         self.has_more = False
@@ -321,7 +326,7 @@ class Core(BoundedConnection):
         """How fast it sends, and why."""
         return self._recovery.trace()
 
-    def _repeat_close(self) -> list[Datagram]:
+    def _repeat_close(self) -> Batch:
         if self._closing_heard < self._repeat_close_at or self._repeat_close_at >= 1 << CLOSE_REPEATS:
             return []
         self._repeat_close_at = 2 * self._closing_heard

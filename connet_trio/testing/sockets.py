@@ -8,6 +8,7 @@ from typing import Protocol
 import trio
 
 from connet_trio.errors import DialFailed
+from connet_trio.quic.datagram_run import DatagramRun, datagrams_of
 from connet_trio.quic.network_path import Datagram, NetworkPath, SocketAddress
 from connet_trio.records.model import AddressPort
 
@@ -72,11 +73,11 @@ class SimulatedSocket:
         """Take what has arrived, at most `RECEIVE_DATAGRAMS`."""
         return [self._inbox.popleft() for _ in range(min(len(self._inbox), RECEIVE_DATAGRAMS))]
 
-    def send_batch(self, datagrams: Sequence[Datagram]) -> None:
+    def send_batch(self, batch: Sequence[Datagram | DatagramRun]) -> None:
         """Hand datagrams to the network; after `close` they are lost."""
         if self._closed:
             return
-        for data, path in datagrams:
+        for data, path in datagrams_of(batch):
             source = self._sources.get(path)
             if source is None:
                 source = self._sources[path] = self._host.source_of(self._local_address, path)
