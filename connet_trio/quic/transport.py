@@ -267,6 +267,8 @@ class Transport:
         until = trio.current_time() + LONGEST_TICK_SECONDS
         for _ in range(TURNS_PER_TICK):
             received = self._socket.receive_batch()
+            if not received and not self._marked:
+                break
             self._turn(received, trio.current_time() + TIMER_SLACK)
             if (count_datagrams(received) < BUSY_DATAGRAMS and not self._marked) or trio.current_time() > until:
                 break

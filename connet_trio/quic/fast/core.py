@@ -177,7 +177,7 @@ class FastCore(Core):
             count=count,
             stream_id=stream_id,
             offset=offset,
-            ring=sender._buffer,
+            backlog=sender._buffer,
             start=offset - sender._buffer_start,
             payload_bytes=payload_bytes,
             keys=crypto.send,

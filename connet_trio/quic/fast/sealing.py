@@ -7,7 +7,7 @@ from aioquic.buffer import encode_uint_var
 from aioquic.quic.packet import PACKET_FIXED_BIT, QuicFrameType
 from aioquic.quic.packet_builder import PACKET_NUMBER_SEND_SIZE
 
-from connet_trio.quic.fast.ring import Ring
+from connet_trio.quic.fast.backlog import Backlog
 
 TAG_BYTES = 16
 NONCE_BYTES = 12
@@ -45,7 +45,7 @@ def seal_run(
     count: int,
     stream_id: int,
     offset: int,
-    ring: Ring,
+    backlog: Backlog,
     start: int,
     payload_bytes: int,
     keys: Any,
@@ -56,7 +56,7 @@ def seal_run(
       header: first byte and destination ID, what comes before the packet number.
       packet_number: of the first.
       offset: in the stream, of the first byte.
-      start: where in `ring` that byte is.
+      start: where in `backlog` that byte is.
       keys: a CryptoContext of aioquic, ready to send.
     """
     encrypt_into, iv = keys.aead._aead.encrypt_into, keys.aead._iv
@@ -66,7 +66,7 @@ def seal_run(
     frame_number = int.from_bytes(frame_header + (SHORT | payload_bytes).to_bytes(LENGTH_BYTES, "big"), "big")
     frame_bytes, frame_step = len(frame_header) + LENGTH_BYTES, payload_bytes << 8 * LENGTH_BYTES
     packet_bytes = header_bytes + frame_bytes + payload_bytes + TAG_BYTES
-    payloads = ring.view(start, start + count * payload_bytes)
+    payloads = backlog.view(start, start + count * payload_bytes)
     packets = bytearray(count * packet_bytes)
     headers = []
     begin, body, end = 0, header_bytes, packet_bytes

@@ -14,7 +14,7 @@ from aioquic.quic.packet import QuicErrorCode, QuicStreamFrame
 from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.stream import QuicStream, QuicStreamReceiver, QuicStreamSender
 
-from connet_trio.quic.fast.ring import Ring
+from connet_trio.quic.fast.backlog import Backlog
 from connet_trio.quic.stream_table import StreamTable
 
 T = TypeVar("T")
@@ -143,7 +143,7 @@ class WakingReceiver(QuicStreamReceiver):
 
 
 class WakingStreamTable(StreamTable):
-    """A table of streams that gives each a ring for its unacknowledged bytes, and has it wake itself."""
+    """A table of streams that gives each a `Backlog` for its unacknowledged bytes, and has it wake itself."""
 
     def __init__(self, queue: ServiceQueue) -> None:
         super().__init__()
@@ -159,7 +159,7 @@ class WakingStreamTable(StreamTable):
         sender: Any = stream.sender
         receiver: Any = stream.receiver
         sender.__class__, receiver.__class__ = WakingSender, WakingReceiver
-        sender._buffer = Ring()
+        sender._buffer = Backlog()
         sender.wake = receiver.wake = wake
         super().__setitem__(stream_id, stream)
 

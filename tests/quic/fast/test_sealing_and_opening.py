@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connet_trio.quic.datagram_run import DatagramRun
+from connet_trio.quic.fast.backlog import Backlog
 from connet_trio.quic.fast.frames import StreamHeader, read_stream_header
 from connet_trio.quic.fast.opening import Opener
-from connet_trio.quic.fast.ring import Ring
 from connet_trio.quic.fast.sealing import first_byte, payload_capacity, seal_run
 from connet_trio.quic.network_path import NetworkPath
 
@@ -51,15 +51,15 @@ def runs_of(packets: list[bytes]) -> list[DatagramRun]:
 
 
 def seal_some(keys: CryptoPair, data: bytes, *, number: int, offset: int, stream_id: int, count: int) -> list[bytes]:
-    ring = Ring()
-    ring += data
+    backlog = Backlog()
+    backlog += data
     sealed = seal_run(
         header=bytes([first_byte(spin=True, key_phase=keys.key_phase)]) + ID,
         packet_number=number,
         count=count,
         stream_id=stream_id,
         offset=offset,
-        ring=ring,
+        backlog=backlog,
         start=0,
         payload_bytes=payload_capacity(1200, ID, stream_id),
         keys=keys.send,
