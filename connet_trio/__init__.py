@@ -36,6 +36,7 @@ from connet_trio.errors import (
 )
 from connet_trio.identity import Credential, load_credential, load_roots
 from connet_trio.records.model import HostPort, Role, Route
+from connet_trio.records.peer import RelayEncryption
 from connet_trio.relay import RelayIngressSettings, RelayServer, RelaySettings, open_relay, run_relay
 from connet_trio.server import Server, ServerSettings, open_server, run_server
 
@@ -62,6 +63,7 @@ __all__ = [
     "PathLost",
     "PeersUnreachable",
     "Refused",
+    "RelayEncryption",
     "RelayIngressSettings",
     "RelayServer",
     "RelaySettings",

@@ -7,6 +7,7 @@ from connet_trio.client.endpoint_names import check_endpoint_name, endpoint_name
 from connet_trio.client.settings import (
     DEFAULT_DRAIN_TIMEOUT,
     DEFAULT_HANDSHAKE_IDLE_TIMEOUT,
+    DEFAULT_RELAY_ENCRYPTIONS,
     DEFAULT_SERVER,
     RESET_KEY_BYTES,
     ClientSettings,
@@ -55,6 +56,7 @@ def client_settings(table: ClientTable, environment: Mapping[str, str], findings
         congestion_control=value_of(table.congestion_control, DEFAULT_CONGESTION_CONTROL),
         quic_engine=value_of(table.quic_engine, DEFAULT_QUIC_ENGINE),
         max_packet_size=value_of(table.max_packet_size, LARGEST_DATAGRAM_BYTES),
+        relay_encryptions=value_of(table.relay_encryptions, DEFAULT_RELAY_ENCRYPTIONS),
         destinations=tuple(destination for destination in destinations if destination),
         sources=tuple(source for source in sources if source),
     )
@@ -84,6 +86,7 @@ def _destination(name: str, table: DestinationTable, findings: Findings) -> Dest
     return DestinationSettings(
         name=name,
         route=value_of(table.route, Route.ANY),
+        relay_encryptions=value_of(table.relay_encryptions, None),
         target=target,
         dial_timeout=value_of(table.dial_timeout, None),
     )
@@ -96,6 +99,7 @@ def _source(name: str, table: SourceTable, findings: Findings) -> SourceSettings
     return SourceSettings(
         name=name,
         route=value_of(table.route, Route.ANY),
+        relay_encryptions=value_of(table.relay_encryptions, None),
         listen=listen,
         dial_timeout=value_of(table.dial_timeout, None),
     )

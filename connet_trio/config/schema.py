@@ -40,6 +40,7 @@ from connet_trio.control.settings import CLIENTS_PORT
 from connet_trio.engine.admission import IPNetwork
 from connet_trio.quic import CongestionControl, QuicEngine
 from connet_trio.records.model import HostPort, Role, Route
+from connet_trio.records.peer import RelayEncryption
 
 
 @attrs.frozen(kw_only=True)
@@ -47,7 +48,7 @@ class EndpointTable(Table):
     """What `[client.destinations.<name>]` and `[client.sources.<name>]` share."""
 
     route: Setting[Route] | None = key(route)
-    relay_encryptions: Setting[tuple[str, ...]] | None = keys(relay_encryption)
+    relay_encryptions: Setting[tuple[RelayEncryption, ...]] | None = keys(relay_encryption)
     dial_timeout: Setting[float] | None = key(duration)
     cas_file: Setting[None] | None = key(not_supported)
     cert_file: Setting[None] | None = key(not_supported)
@@ -90,7 +91,7 @@ class ClientTable(Table):
     status_addr: Setting[HostPort] | None = key(listen_address)
     nat_pmp: Setting[str] | None = key(one_of("a way to find the gateway", "system", "dial", "disabled"))
     handshake_idle_timeout: Setting[float] | None = key(duration)
-    relay_encryptions: Setting[tuple[str, ...]] | None = keys(relay_encryption)
+    relay_encryptions: Setting[tuple[RelayEncryption, ...]] | None = keys(relay_encryption)
     drain_timeout: Setting[float] | None = key(duration, zero_counts=True)
     congestion_control: Setting[CongestionControl] | None = key(congestion_control)
     quic_engine: Setting[QuicEngine] | None = key(quic_engine)

@@ -12,6 +12,7 @@ from pathlib import Path
 from connet_trio.engine.admission import IPNetwork, Restriction, parse_networks
 from connet_trio.quic import PACKET_SIZES, CongestionControl, QuicEngine
 from connet_trio.records.model import Role, Route
+from connet_trio.records.peer import RelayEncryption
 
 _DURATION_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
@@ -149,12 +150,10 @@ def reset_key(raw: object) -> bytes:
     return key
 
 
-def relay_encryption(raw: object) -> str:
-    """`none`, the only scheme of this release: to pass over the others would send what they should hide."""
-    scheme = one_of("a relay encryption", "none", "tls", "dhxcp")(raw)
-    if scheme != "none":
-        raise ValueError(f'"{scheme}" is not supported in this release: relays could read the streams, expected none')
-    return scheme
+def relay_encryption(raw: object) -> RelayEncryption:
+    """How streams may be kept from a relay."""
+    choices = (choice.name.lower() for choice in RelayEncryption)
+    return RelayEncryption[one_of("a relay encryption", *choices)(raw).upper()]
 
 
 def not_supported(raw: object) -> None:

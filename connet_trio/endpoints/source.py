@@ -2,8 +2,10 @@
 
 import trio
 
+from connet_trio.concurrency import AbortableStream
 from connet_trio.endpoints.connecting import ANSWER_SECONDS, connect_directly
 from connet_trio.endpoints.endpoint import ClientContext, Endpoint
+from connet_trio.endpoints.relay_encryption import PLAIN
 from connet_trio.engine import Path
 from connet_trio.errors import (
     ConnetError,
@@ -14,8 +16,9 @@ from connet_trio.errors import (
     Refused,
     RemoteProtocolError,
 )
-from connet_trio.quic import Connection, Stream
+from connet_trio.quic import Connection
 from connet_trio.records.model import Role, Route
+from connet_trio.records.peer import RelayEncryption
 
 SILENCE_SECONDS = 2.0
 """A path whose other end has not even acknowledged the request by then is dead: the next one is tried."""
@@ -26,11 +29,19 @@ SILENCE_ROUND_TRIPS = 8.0
 class Source(Endpoint):
     """Consumes a service. Made by `Client.add_source`."""
 
-    def __init__(self, name: str, route: Route, dial_timeout: float | None, context: ClientContext) -> None:
-        super().__init__(name, Role.SOURCE, route, context)
+    def __init__(
+        self,
+        name: str,
+        route: Route,
+        dial_timeout: float | None,
+        context: ClientContext,
+        *,
+        relay_encryptions: tuple[RelayEncryption, ...] = PLAIN,
+    ) -> None:
+        super().__init__(name, Role.SOURCE, route, context, relay_encryptions)
         self._attempt_seconds = ANSWER_SECONDS if dial_timeout is None else min(dial_timeout, ANSWER_SECONDS)
 
-    async def dial(self) -> Stream:
+    async def dial(self) -> AbortableStream:
         """A stream that a destination has accepted; its local service may still turn out to be down.
 
         Every path is tried, the best first; each has `dial_timeout` seconds and never more than 5, and one from which
@@ -55,11 +66,11 @@ class Source(Endpoint):
         reasons = "; ".join(map(str, causes))
         raise PeersUnreachable(f"cannot dial active destinations of {self.label}: {reasons}", tuple(causes))
 
-    async def _try(self, path: Path) -> Stream:
+    async def _try(self, path: Path) -> AbortableStream:
         connection = self.known.connection_of(path)
         if connection is None:
             raise PathLost(f"the path {self.log.describe_path(path)} is gone")
-        stream: Stream | None = None
+        stream: AbortableStream | None = None
         try:
             # one from which nothing comes, not even an acknowledgement, is given up sooner
             patience = max(SILENCE_SECONDS, SILENCE_ROUND_TRIPS * connection.smoothed_rtt)
@@ -78,7 +89,7 @@ class Source(Endpoint):
         self.handle_answer(path)
         return stream
 
-    async def _connect(self, path: Path, connection: Connection) -> Stream:
+    async def _connect(self, path: Path, connection: Connection) -> AbortableStream:
         if path.kind.is_direct:
             return await connect_directly(connection)
         return await self.known.links[path.id].connect(connection)

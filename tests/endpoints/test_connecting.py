@@ -12,6 +12,7 @@ from connet_trio.endpoints.connecting import (
     connect_directly,
     connect_through_relay,
 )
+from connet_trio.endpoints.relay_encryption import plain_offer
 from connet_trio.errors import PathLost, Refused, RemoteProtocolError
 from connet_trio.quic import Connection, RecordStream, Stream
 from connet_trio.records.error_code import ErrorCode
@@ -53,7 +54,7 @@ async def ask(source: Connection, request: PeerRequest, version: WireVersion) ->
 
 
 async def accept_one(destination: Connection, outcome: list[bool]) -> None:
-    outcome.append(await accept_from_relay(await destination.accept_stream()))
+    outcome.append(await accept_from_relay(await destination.accept_stream()) is not None)
 
 
 @VERSIONS
@@ -163,7 +164,7 @@ def test_a_source_says_why_it_was_not_connected(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(respond)
             with pytest.raises(error, match=text):
-                await connect_through_relay(source, version)
+                await connect_through_relay(source, version, plain_offer())
         assert not source.is_closed
 
     simulate(scenario)
@@ -178,7 +179,7 @@ def test_a_connection_closed_meanwhile_is_the_reason() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(close)
             with pytest.raises((PathLost, Refused), match="keepalive closed"):
-                await connect_through_relay(source, WireVersion.V2)
+                await connect_through_relay(source, WireVersion.V2, plain_offer())
 
     simulate(scenario)
 
@@ -248,7 +249,7 @@ def simulate_direct(version: WireVersion, scenario: Callable[[Connection, Connec
 
 
 async def accept_one_directly(destination: Connection, outcome: list[bool], refusal: Error | None = None) -> None:
-    outcome.append(await accept_directly(await destination.accept_stream(), refusal=refusal))
+    outcome.append(await accept_directly(await destination.accept_stream(), refusal=refusal) is not None)
 
 
 @VERSIONS

@@ -17,11 +17,12 @@ import pytest
 import trio
 
 from connet_trio.client import Client, ClientSettings, open_client, run_client
+from connet_trio.concurrency import AbortableStream
 from connet_trio.control import ControlSettings, IngressSettings, open_control, run_control
 from connet_trio.endpoints import Source
 from connet_trio.engine import Restriction
 from connet_trio.errors import ConnectFailed
-from connet_trio.quic import Connection, Stream, Surroundings
+from connet_trio.quic import Connection, Surroundings
 from connet_trio.records.model import HostPort, Route
 from connet_trio.relay import RelayIngressSettings, RelaySettings, open_relay, run_relay
 from connet_trio.server import ServerSettings, open_server, run_server
@@ -333,7 +334,7 @@ def test_no_stream_is_lost_because_accepting_was_cancelled() -> None:
         destination, source = await lab.deployment.add_pair()
         dialled = [await source.dial() for _ in range(3)]
         await trio.sleep(1)
-        accepted: list[Stream] = []
+        accepted: list[AbortableStream] = []
 
         async def attempt() -> None:
             accepted.append(await destination.accept())
@@ -351,5 +352,5 @@ def test_no_stream_is_lost_because_accepting_was_cancelled() -> None:
     simulate(scenario)
 
 
-async def whole(stream: Stream) -> bytes:
+async def whole(stream: AbortableStream) -> bytes:
     return b"".join([data async for data in stream])
