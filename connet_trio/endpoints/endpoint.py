@@ -65,12 +65,11 @@ class Endpoint:
         relay_encryptions: tuple[RelayEncryption, ...],
     ) -> None:
         surroundings = context.surroundings
-        self.known = Knowledge(name=name, role=role, route=route)
+        self.known = Knowledge(name=name, role=role, route=route, relay_encryptions=relay_encryptions)
         self.log = PeerLog(self.known, surroundings.wall_clock)
         self.active = Watched(False)
         """Whether a path to some peer stands."""
         self._context = context
-        self._schemes = relay_encryptions
         self._lists = Watched(0)
         self._identity = self._issue_identity()
         self.encryptions = self._make_encryptions()
@@ -166,7 +165,7 @@ class Endpoint:
 
     def _make_encryptions(self) -> RelayEncryptions:
         return RelayEncryptions(
-            self._schemes,
+            self.known.relay_encryptions,
             self._identity,
             lambda: self.known.paths.peers.values(),
             self._lists,

@@ -14,6 +14,7 @@ from connet_trio.config import Loaded, check_files
 from connet_trio.engine.admission import NetworkRule, Restriction
 from connet_trio.quic import CongestionControl, QuicEngine
 from connet_trio.records.model import HostPort, Role, Route
+from connet_trio.records.peer import RelayEncryption
 from connet_trio.relay.settings import RelayIngressSettings, RelaySettings
 
 Load = Callable[..., Loaded[Any]]
@@ -164,13 +165,26 @@ def test_endpoints_of_both_roles_may_share_a_name(load: Load) -> None:
         "client",
         MINIMAL["client"] + '[client.destinations.db]\nurl = "tcp://:3000"\n'
         '[client.sources]\n"my.db" = { url = "tcp://[::1]:8000", route = "relay", dial-timeout = "3s" }\n'
-        'db = { url = "tcp://:8001", relay-encryptions = ["none"], dial-timeout = "0s", lb-retry-max = 0 }\n',
+        'db = { url = "tcp://:8001", dial-timeout = "0s", lb-retry-max = 0 }\n',
     ).settings
     assert settings.destinations == (DestinationSettings(name="db", target=HostPort("localhost", 3000)),)
     assert settings.sources == (
         SourceSettings(name="my.db", listen=HostPort("::1", 8000), route=Route.RELAY, dial_timeout=3.0),
         SourceSettings(name="db", listen=HostPort("", 8001)),
     )
+
+
+def test_endpoints_take_the_relay_encryptions_of_their_client_unless_they_say(load: Load) -> None:
+    none, tls, dhxcp = RelayEncryption
+    settings = load(
+        "client",
+        MINIMAL["client"] + 'relay-encryptions = ["dhxcp", "none"]\n'
+        '[client.destinations.db]\nurl = "tcp://:3000"\nrelay-encryptions = []\n'
+        '[client.sources.db]\nurl = "tcp://:8000"\nrelay-encryptions = ["tls"]\n',
+    ).settings
+    assert settings.relay_encryptions == (dhxcp, none)
+    assert [endpoint.relay_encryptions for endpoint in settings.destinations + settings.sources] == [None, (tls,)]
+    assert load("client", MINIMAL["client"]).settings.relay_encryptions == (none,)
 
 
 @pytest.mark.parametrize("route", list(Route))
