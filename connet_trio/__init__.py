@@ -35,15 +35,17 @@ from connet_trio.errors import (
     StoreError,
 )
 from connet_trio.identity import Credential, load_credential, load_roots
-from connet_trio.records.model import HostPort, Role, Route
-from connet_trio.records.peer import RelayEncryption
+from connet_trio.records.model import AddressPort, HostPort, Role, Route
+from connet_trio.records.peer import ClientAddresses, ProxyVersion, RelayEncryption
 from connet_trio.relay import RelayIngressSettings, RelayServer, RelaySettings, open_relay, run_relay
 from connet_trio.server import Server, ServerSettings, open_server, run_server
 
 __all__ = [
+    "AddressPort",
     "BindFailed",
     "CertificateRejected",
     "Client",
+    "ClientAddresses",
     "ClientSettings",
     "ConfigError",
     "ConnectFailed",
@@ -62,6 +64,7 @@ __all__ = [
     "NoActivePeers",
     "PathLost",
     "PeersUnreachable",
+    "ProxyVersion",
     "Refused",
     "RelayEncryption",
     "RelayIngressSettings",

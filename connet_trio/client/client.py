@@ -38,7 +38,7 @@ from connet_trio.quic import (
     serve_connections,
 )
 from connet_trio.records.model import HostPort, Route
-from connet_trio.records.peer import RelayEncryption
+from connet_trio.records.peer import ProxyVersion, RelayEncryption
 from connet_trio.records.status import ClientStatus, EndpointStatus
 from connet_trio.version import BUILD_VERSION
 
@@ -161,19 +161,27 @@ class Client:
             task_status.started()
 
     async def add_destination(
-        self, name: str, *, route: Route = Route.ANY, relay_encryptions: Sequence[RelayEncryption] | None = None
+        self,
+        name: str,
+        *,
+        route: Route = Route.ANY,
+        relay_encryptions: Sequence[RelayEncryption] | None = None,
+        proxy_version: ProxyVersion = ProxyVersion.NONE,
     ) -> Destination:
         """Offer a service: a `trio.abc.Listener` of streams, announced when this returns.
 
         Args:
           relay_encryptions: how streams may be kept from a relay; those of the client unless said.
+          proxy_version: the PROXY header with which sources are to begin their streams.
 
         Raises:
           ConfigError: this client has a destination of that name.
           Refused: control does not allow it.
         """
         encryptions = self._relay_encryptions(relay_encryptions)
-        destination = Destination(name, route, self._context, relay_encryptions=encryptions)
+        destination = Destination(
+            name, route, self._context, relay_encryptions=encryptions, proxy_version=proxy_version
+        )
         await self._start(destination, self._destinations)
         return destination
 
@@ -194,7 +202,10 @@ class Client:
     async def serve_destination(self, settings: DestinationSettings) -> Destination:
         """A destination whose streams go to a TCP service; raises as `add_destination`."""
         destination = await self.add_destination(
-            settings.name, route=settings.route, relay_encryptions=settings.relay_encryptions
+            settings.name,
+            route=settings.route,
+            relay_encryptions=settings.relay_encryptions,
+            proxy_version=settings.proxy_version,
         )
         self._tasks.start_soon(self._serve_destination, destination, settings)
         return destination

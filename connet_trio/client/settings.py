@@ -16,7 +16,7 @@ from connet_trio.quic import (
     QuicEngine,
 )
 from connet_trio.records.model import HostPort, Route
-from connet_trio.records.peer import RelayEncryption
+from connet_trio.records.peer import ProxyVersion, RelayEncryption
 
 DEFAULT_SERVER = HostPort("127.0.0.1", 19_190)
 DEFAULT_HANDSHAKE_IDLE_TIMEOUT = 5.0
@@ -38,6 +38,9 @@ class DestinationSettings:
 
     target: HostPort
     """The service, as this client reaches it."""
+
+    proxy_version: ProxyVersion = ProxyVersion.NONE
+    """The PROXY header that sources are to write first, for a service that wants one."""
 
     route: Route = Route.ANY
     """Which kinds of path sources may take to it."""

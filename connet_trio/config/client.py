@@ -21,6 +21,7 @@ from connet_trio.config.schema import ClientTable, DestinationTable, SourceTable
 from connet_trio.config.tables import value_of
 from connet_trio.quic import DEFAULT_CONGESTION_CONTROL, DEFAULT_QUIC_ENGINE, LARGEST_DATAGRAM_BYTES
 from connet_trio.records.model import HostPort, Route
+from connet_trio.records.peer import ProxyVersion
 
 
 def client_settings(table: ClientTable, environment: Mapping[str, str], findings: Findings) -> ClientSettings:
@@ -88,6 +89,7 @@ def _destination(name: str, table: DestinationTable, findings: Findings) -> Dest
         route=value_of(table.route, Route.ANY),
         relay_encryptions=value_of(table.relay_encryptions, None),
         target=target,
+        proxy_version=value_of(table.proxy_proto_version, ProxyVersion.NONE),
         dial_timeout=value_of(table.dial_timeout, None),
     )
 

@@ -28,6 +28,7 @@ from connet_trio.config.values import (
     one_of,
     packet_size,
     path,
+    proxy_version,
     quic_engine,
     relay_encryption,
     reset_key,
@@ -40,7 +41,7 @@ from connet_trio.control.settings import CLIENTS_PORT
 from connet_trio.engine.admission import IPNetwork
 from connet_trio.quic import CongestionControl, QuicEngine
 from connet_trio.records.model import HostPort, Role, Route
-from connet_trio.records.peer import RelayEncryption
+from connet_trio.records.peer import ProxyVersion, RelayEncryption
 
 
 @attrs.frozen(kw_only=True)
@@ -60,7 +61,7 @@ class DestinationTable(EndpointTable):
     """`[client.destinations.<name>]`"""
 
     url: Setting[HostPort] | None = key(destination_url)
-    proxy_proto_version: Setting[None] | None = key(not_supported)
+    proxy_proto_version: Setting[ProxyVersion] | None = key(proxy_version)
 
 
 @attrs.frozen(kw_only=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from connet_trio.engine.admission import IPNetwork, Restriction, parse_networks
 from connet_trio.quic import PACKET_SIZES, CongestionControl, QuicEngine
 from connet_trio.records.model import Role, Route
-from connet_trio.records.peer import RelayEncryption
+from connet_trio.records.peer import ProxyVersion, RelayEncryption
 
 _DURATION_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
@@ -154,6 +154,11 @@ def relay_encryption(raw: object) -> RelayEncryption:
     """How streams may be kept from a relay."""
     choices = (choice.name.lower() for choice in RelayEncryption)
     return RelayEncryption[one_of("a relay encryption", *choices)(raw).upper()]
+
+
+def proxy_version(raw: object) -> ProxyVersion:
+    """A version of the PROXY protocol; none is said by leaving the key out."""
+    return ProxyVersion[one_of("a version of the PROXY protocol", "v1", "v2")(raw).upper()]
 
 
 def not_supported(raw: object) -> None:

@@ -6,6 +6,7 @@ end to end, it asks with an empty record, and what a peer says about schemes the
 
 from collections.abc import Awaitable, Callable
 
+import attrs
 import trio
 
 from connet_trio.concurrency import AbortableStream
@@ -24,12 +25,24 @@ ANSWER_SECONDS = 5.0
 """How long either side waits for the other's record. A path that does not answer is suspect (design decision 10)."""
 
 
-async def connect_through_relay(connection: Connection, version: WireVersion, offer: Offer) -> AbortableStream:
+@attrs.frozen
+class Dialled:
+    """A destination has accepted."""
+
+    stream: AbortableStream
+    """What carries payload."""
+    carrier: Stream
+    """The stream below it, or the same."""
+    proxy: ProxyVersion
+    """The header that the destination wants first."""
+
+
+async def connect_through_relay(connection: Connection, version: WireVersion, offer: Offer) -> Dialled:
     """Open a stream on a relay connection and have a destination accept it; otherwise as `connect_directly`."""
     return await _connect(connection, version, offer)
 
 
-async def connect_directly(connection: Connection) -> AbortableStream:
+async def connect_directly(connection: Connection) -> Dialled:
     """Open a stream on a direct connection and have the destination accept it. The caller bounds the wait.
 
     Raises:
@@ -45,13 +58,14 @@ async def _leave_as_it_is(answer: Connected, stream: AbortableStream) -> Abortab
     return stream
 
 
-async def _connect(connection: Connection, version: WireVersion, offer: Offer) -> AbortableStream:
+async def _connect(connection: Connection, version: WireVersion, offer: Offer) -> Dialled:
     stream = connection.open_stream_nowait() or await connection.open_stream()
     try:
         records = RecordStream(stream, version, max_frame_bytes=MAX_CONNECT_BYTES)
         await records.send(codecs.PEER_REQUEST, offer.request)
         answer = _check_answer(await records.receive(codecs.PEER_RESPONSE))
-        return await offer.encrypt(answer, stream)
+        proxy = _check_version(answer.proxy_proto)
+        return Dialled(await offer.encrypt(answer, stream), stream, proxy)
     except trio.BrokenResourceError as exc:
         stream.abort()
         raise explain(exc, stream) from exc
@@ -67,9 +81,13 @@ def _check_answer(answer: Error | Connected | Check) -> Connected:
         case Check():
             raise RemoteProtocolError("the answer to a connect request says neither yes nor no")
         case Connected():
-            if answer.proxy_proto != ProxyVersion.NONE:
-                raise RemoteProtocolError("destination wants a PROXY header, which this release does not write")
             return answer
+
+
+def _check_version(proxy: ProxyVersion | int) -> ProxyVersion:
+    if not isinstance(proxy, ProxyVersion):
+        raise RemoteProtocolError(f"the destination wants a PROXY header of version {int(proxy)}, and there are two")
+    return proxy
 
 
 AnswerConnect = Callable[[Connect], Awaitable[tuple[Connected, Encrypt]]]
@@ -77,23 +95,30 @@ AnswerConnect = Callable[[Connect], Awaitable[tuple[Connected, Encrypt]]]
 
 
 async def accept_from_relay(
-    stream: Stream, *, refusal: Error | None = None, answer: AnswerConnect = plain_answer
+    stream: Stream,
+    *,
+    refusal: Error | None = None,
+    answer: AnswerConnect = plain_answer,
+    proxy: ProxyVersion = ProxyVersion.NONE,
 ) -> AbortableStream | None:
     """Answer the connect request on a stream of a relay connection; returns the stream that carries payload, if any.
 
     Args:
       refusal: what to answer instead of yes, so that the relay asks somebody else.
       answer: how to keep the stream from the relay.
+      proxy: the header that the source is to write first.
 
     The version is read off the stream: the original's relay frames a request as its source did (trap T2).
     Bounded by `ANSWER_SECONDS`; whatever goes wrong ends the stream.
     """
-    return await _accept(stream, _detect_records, answer, refusal)
+    return await _accept(stream, _detect_records, answer, refusal, proxy)
 
 
-async def accept_directly(stream: Stream, *, refusal: Error | None = None) -> AbortableStream | None:
+async def accept_directly(
+    stream: Stream, *, refusal: Error | None = None, proxy: ProxyVersion = ProxyVersion.NONE
+) -> AbortableStream | None:
     """Answer the connect request on a stream of a direct connection; otherwise as `accept_from_relay`."""
-    return await _accept(stream, _direct_records, _answer_directly, refusal)
+    return await _accept(stream, _direct_records, _answer_directly, refusal, proxy)
 
 
 async def _answer_directly(request: Connect) -> tuple[Connected, Encrypt]:
@@ -105,6 +130,7 @@ async def _accept(
     open_records: Callable[[Stream], Awaitable[RecordStream]],
     answer: AnswerConnect,
     refusal: Error | None,
+    proxy: ProxyVersion,
 ) -> AbortableStream | None:
     try:
         with trio.fail_after(ANSWER_SECONDS):
@@ -112,7 +138,7 @@ async def _accept(
             outcome = refusal or await _decide(await records.receive(codecs.PEER_REQUEST), answer)
             if not isinstance(outcome, Error):
                 answered, encrypt = outcome
-                await records.send(codecs.PEER_RESPONSE, answered)
+                await records.send(codecs.PEER_RESPONSE, attrs.evolve(answered, proxy_proto=proxy))
                 return await encrypt(stream)
             await records.send(codecs.PEER_RESPONSE, outcome)
     except (RemoteProtocolError, PathLost, Refused, trio.TooSlowError, trio.BrokenResourceError):

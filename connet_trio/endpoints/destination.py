@@ -13,7 +13,7 @@ from connet_trio.errors import EndpointClosed
 from connet_trio.quic import Stream
 from connet_trio.records.error_code import ErrorCode
 from connet_trio.records.model import Error, Role, Route
-from connet_trio.records.peer import RelayEncryption
+from connet_trio.records.peer import ProxyVersion, RelayEncryption
 
 STOPPING = Error(ErrorCode.DESTINATION_DIAL_FAILED, "the destination is stopping")
 
@@ -28,8 +28,10 @@ class Destination(Endpoint, trio.abc.Listener[AbortableStream]):
         context: ClientContext,
         *,
         relay_encryptions: tuple[RelayEncryption, ...] = PLAIN,
+        proxy_version: ProxyVersion = ProxyVersion.NONE,
     ) -> None:
         super().__init__(name, Role.DESTINATION, route, context, relay_encryptions)
+        self._proxy_version = proxy_version
         # No buffer: a stream waits in its own task, and how many may is limited by the stream credit of its connection,
         # as long as none outlives its source's interest
         self._accepts = True
@@ -67,13 +69,15 @@ class Destination(Endpoint, trio.abc.Listener[AbortableStream]):
 
     async def handle_relayed_stream(self, stream: Stream) -> None:
         """Answer a source behind a relay and hand the stream to `accept`."""
-        accepted = await accept_from_relay(stream, refusal=self._refusal, answer=self.encryptions.answer)
+        accepted = await accept_from_relay(
+            stream, refusal=self._refusal, answer=self.encryptions.answer, proxy=self._proxy_version
+        )
         if accepted is not None:
             await self._hand_over(accepted, stream)
 
     async def handle_direct_stream(self, stream: Stream) -> None:
         """Answer a source and hand the stream to `accept`."""
-        accepted = await accept_directly(stream, refusal=self._refusal)
+        accepted = await accept_directly(stream, refusal=self._refusal, proxy=self._proxy_version)
         if accepted is not None:
             await self._hand_over(accepted, stream)
 

@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from connet_trio.concurrency import AbortableStream
-from connet_trio.endpoints.connecting import connect_through_relay
+from connet_trio.endpoints.connecting import Dialled, connect_through_relay
 from connet_trio.endpoints.relay_encryption import Offer, plain_offer
 from connet_trio.endpoints.retiring import retire
 from connet_trio.errors import ConnetError, DialFailed, PathLost, Refused, RemoteProtocolError
@@ -43,7 +42,7 @@ class OlderRelayPath:
         self._farewell: tuple[int, str] | None = None
         self._lock = trio.Lock()
 
-    async def connect(self) -> AbortableStream:
+    async def connect(self) -> Dialled:
         """A stream that a destination has accepted; raises as `connect_through_relay`, and DialFailed."""
         async with self._lock:
             connection = self._connection
@@ -73,13 +72,13 @@ class OlderRelayPath:
             raise PathLost("the connection to the relay is gone")
 
 
-async def connect_either_way(newer: Connection, older: OlderRelayPath) -> AbortableStream:
+async def connect_either_way(newer: Connection, older: OlderRelayPath) -> Dialled:
     """A stream over the connection that last led to a destination, or over the other when none understood the first.
 
     Raises as `OlderRelayPath.connect`, for the first of the two.
     """
 
-    async def connect_newer() -> AbortableStream:
+    async def connect_newer() -> Dialled:
         return await connect_through_relay(newer, WireVersion.V2, older.make_offer())
 
     older_first = older.preferred

@@ -11,8 +11,8 @@ from random import Random
 
 import trio
 
-from connet_trio.concurrency import AbortableStream, Backoff, Outage, keep_session
-from connet_trio.endpoints.connecting import connect_through_relay
+from connet_trio.concurrency import Backoff, Outage, keep_session
+from connet_trio.endpoints.connecting import Dialled, connect_through_relay
 from connet_trio.endpoints.older_relay_path import OLDER_NAMES, OlderRelayPath, connect_either_way
 from connet_trio.endpoints.relay_encryption import Offer, plain_offer
 from connet_trio.endpoints.retiring import retire
@@ -97,7 +97,7 @@ class RelayLink:
         """Seconds; `inf` while not connected."""
         return float("inf") if self.connection is None else self.connection.smoothed_rtt
 
-    async def connect(self, connection: Connection) -> AbortableStream:
+    async def connect(self, connection: Connection) -> Dialled:
         """A stream over `connection`, ours, that a destination has accepted; raises as `connect_through_relay`."""
         version = wire_version(ConnectionKind.CLIENT_TO_RELAY, connection.alpn)
         if version is WireVersion.V2 and _is_original(connection):

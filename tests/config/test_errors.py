@@ -70,7 +70,14 @@ INGRESS = f"[[server.ingress]]\n{PAIR}"
         ("sources.db.lb-retry = 'all'", "client.sources.db.lb-retry: is not supported in this release"),
         ("sources.db.cas-file = 'x'", "client.sources.db.cas-file: is not supported in this release"),
         ("sources.db.proxy-proto-version = 'v1'", "client.sources.db.proxy-proto-version: unknown key"),
-        ("destinations.db.proxy-proto-version = 'v1'", "client.destinations.db.proxy-proto-version: is not supported"),
+        (
+            "destinations.db.proxy-proto-version = 'none'",
+            'client.destinations.db.proxy-proto-version: "none" is not a version of the PROXY protocol, expected',
+        ),
+        (
+            "destinations.db.proxy-proto-version = 2",
+            "client.destinations.db.proxy-proto-version: is a number, expected",
+        ),
         ("destinations.db.cert-file = 'x'", "client.destinations.db.cert-file: is not supported in this release"),
         ("destinations.db.key-file = 'x'", "client.destinations.db.key-file: is not supported in this release"),
         ("destinations.db.relay-encryptions = ['']", 'client.destinations.db.relay-encryptions[0]: "" is not a relay'),

@@ -14,7 +14,7 @@ from connet_trio.config import Loaded, check_files
 from connet_trio.engine.admission import NetworkRule, Restriction
 from connet_trio.quic import CongestionControl, QuicEngine
 from connet_trio.records.model import HostPort, Role, Route
-from connet_trio.records.peer import RelayEncryption
+from connet_trio.records.peer import ProxyVersion, RelayEncryption
 from connet_trio.relay.settings import RelayIngressSettings, RelaySettings
 
 Load = Callable[..., Loaded[Any]]
@@ -172,6 +172,17 @@ def test_endpoints_of_both_roles_may_share_a_name(load: Load) -> None:
         SourceSettings(name="my.db", listen=HostPort("::1", 8000), route=Route.RELAY, dial_timeout=3.0),
         SourceSettings(name="db", listen=HostPort("", 8001)),
     )
+
+
+@pytest.mark.parametrize(
+    ("written", "version"), [("", ProxyVersion.NONE), ("v1", ProxyVersion.V1), ("v2", ProxyVersion.V2)]
+)
+def test_a_destination_says_which_proxy_header_its_service_wants(
+    load: Load, written: str, version: ProxyVersion
+) -> None:
+    text = f'[client.destinations.db]\nurl = "tcp://:3000"\nproxy-proto-version = "{written}"\n'
+    (destination,) = load("client", MINIMAL["client"] + text).settings.destinations
+    assert destination.proxy_version is version
 
 
 def test_endpoints_take_the_relay_encryptions_of_their_client_unless_they_say(load: Load) -> None:

@@ -144,6 +144,7 @@ PARSERS: list[Callable[[object], object]] = [
     values.route,
     values.role,
     values.relay_encryption,
+    values.proxy_version,
     values.boolean,
     values.path,
     values.token,

@@ -149,7 +149,7 @@ def test_a_source_that_says_nothing_is_given_up() -> None:
         (Error(4242, "of tomorrow"), Refused, "of tomorrow"),
         (Check(), RemoteProtocolError, "neither yes nor no"),
         (Connected(destination_encryption=RelayEncryption.TLS), RemoteProtocolError, "not offered"),
-        (Connected(proxy_proto=ProxyVersion.V2), RemoteProtocolError, "PROXY"),
+        (Connected(proxy_proto=9), RemoteProtocolError, "PROXY header of version 9"),
     ],
 )
 def test_a_source_says_why_it_was_not_connected(
@@ -274,7 +274,7 @@ def test_both_ends_of_a_direct_connection_agree(version: WireVersion) -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve)
-            await (await connect_directly(source)).send_all(b"payload")
+            await (await connect_directly(source)).stream.send_all(b"payload")
 
     simulate_direct(version, scenario)
 
@@ -313,8 +313,7 @@ def test_a_check_after_the_first_is_unknown(version: WireVersion) -> None:
     [
         (Error(ErrorCode.DESTINATION_DIAL_FAILED, "the destination is stopping"), Refused, "stopping"),
         (Check(), RemoteProtocolError, "neither yes nor no"),
-        (Connected(proxy_proto=ProxyVersion.V1), RemoteProtocolError, "PROXY"),
-        (Connected(proxy_proto=9), RemoteProtocolError, "PROXY"),
+        (Connected(proxy_proto=9), RemoteProtocolError, "PROXY header of version 9"),
     ],
 )
 def test_a_direct_destination_that_says_no_is_heard(
@@ -333,6 +332,22 @@ def test_a_direct_destination_that_says_no_is_heard(
             with pytest.raises(error, match=text):
                 await connect_directly(source)
         assert not source.is_closed
+
+    simulate_direct(version, scenario)
+
+
+@VERSIONS
+@pytest.mark.parametrize("proxy", ProxyVersion)
+def test_a_source_learns_which_header_the_destination_wants(version: WireVersion, proxy: ProxyVersion) -> None:
+    async def scenario(source: Connection, destination: Connection) -> None:
+        async def serve() -> None:
+            await accept_directly(await destination.accept_stream(), proxy=proxy)
+            await accept_from_relay(await destination.accept_stream(), proxy=proxy)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            assert (await connect_directly(source)).proxy is proxy
+            assert (await connect_through_relay(source, version, plain_offer())).proxy is proxy
 
     simulate_direct(version, scenario)
 

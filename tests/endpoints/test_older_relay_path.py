@@ -9,7 +9,7 @@ import trio
 
 from connet_trio.endpoints.older_relay_path import OLDER_NAMES, OlderRelayPath, connect_either_way
 from connet_trio.errors import DialFailed, PathLost, Refused, RemoteProtocolError
-from connet_trio.quic import Connection, RecordStream, Stream
+from connet_trio.quic import Connection, RecordStream
 from connet_trio.records.error_code import ErrorCode
 from connet_trio.records.model import Error
 from connet_trio.records.peer import Connect, Connected, PeerResponse, RelayEncryption
@@ -72,8 +72,7 @@ class Bench:
 
     async def connect(self) -> WireVersion:
         """Make a stream; returns on which connection it is."""
-        stream = await connect_either_way(self.newer, self.older)
-        assert isinstance(stream, Stream)
+        stream = (await connect_either_way(self.newer, self.older)).carrier
         assert stream.connection is not self.newer or self.asked[-1] is WireVersion.V2
         stream.close()
         return WireVersion.V2 if stream.connection is self.newer else WireVersion.V1
@@ -263,7 +262,7 @@ def test_a_retired_connection_waits_for_its_streams() -> None:
         bench.nursery.start_soon(bench.older.retire, FAREWELL)
         await trio.sleep(60)
         assert not bench.relayed[1].is_closed
-        stream.abort()
+        stream.stream.abort()
         lost = await bench.relayed[1].wait_closed()
         assert (lost.code, lost.reason) == FAREWELL
 
