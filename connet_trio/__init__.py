@@ -17,7 +17,7 @@ from connet_trio.client import (
 )
 from connet_trio.control import ControlServer, ControlSettings, IngressSettings, open_control, run_control
 from connet_trio.endpoints import Destination, Source
-from connet_trio.engine import NetworkRule, Restriction
+from connet_trio.engine import BalancePolicy, BalanceRetry, Balancing, NetworkRule, Restriction
 from connet_trio.errors import (
     BindFailed,
     CertificateRejected,
@@ -42,6 +42,9 @@ from connet_trio.server import Server, ServerSettings, open_server, run_server
 
 __all__ = [
     "AddressPort",
+    "BalancePolicy",
+    "BalanceRetry",
+    "Balancing",
     "BindFailed",
     "CertificateRejected",
     "Client",

@@ -25,6 +25,7 @@ from connet_trio.client.settings import ClientSettings, DestinationSettings, Sou
 from connet_trio.client.upkeep import Upkeep
 from connet_trio.concurrency import AbortableStream, Workload, outlasting, single_error
 from connet_trio.endpoints import ClientContext, Destination, DirectContext, DirectPort, Endpoint, Source
+from connet_trio.engine import Balancing
 from connet_trio.errors import BindFailed, ConfigError, EndpointClosed
 from connet_trio.forward import open_tcp_listeners, serve_destination_stream, serve_source
 from connet_trio.nat import read_interfaces
@@ -45,6 +46,7 @@ from connet_trio.version import BUILD_VERSION
 logger = logging.getLogger(__name__)
 
 DEFAULT_DIRECT_ADDRESS = HostPort("", 19_192)
+NO_BALANCING = Balancing()
 
 
 @asynccontextmanager
@@ -192,10 +194,11 @@ class Client:
         route: Route = Route.ANY,
         dial_timeout: float | None = None,
         relay_encryptions: Sequence[RelayEncryption] | None = None,
+        balancing: Balancing = NO_BALANCING,
     ) -> Source:
         """Consume a service: `Source.dial` gives streams to it. Announced when this returns; otherwise as above."""
         encryptions = self._relay_encryptions(relay_encryptions)
-        source = Source(name, route, dial_timeout, self._context, relay_encryptions=encryptions)
+        source = Source(name, route, dial_timeout, self._context, relay_encryptions=encryptions, balancing=balancing)
         await self._start(source, self._sources)
         return source
 
@@ -219,6 +222,7 @@ class Client:
                 route=settings.route,
                 dial_timeout=settings.dial_timeout,
                 relay_encryptions=settings.relay_encryptions,
+                balancing=settings.balancing,
             )
         except BaseException:
             for listener in listeners:

@@ -7,6 +7,7 @@ import attrs
 from attrs.validators import ge, gt, in_, min_len, optional
 
 from connet_trio.client.endpoint_names import check_endpoint_name
+from connet_trio.engine import Balancing
 from connet_trio.quic import (
     DEFAULT_CONGESTION_CONTROL,
     DEFAULT_QUIC_ENGINE,
@@ -70,6 +71,9 @@ class SourceSettings:
 
     dial_timeout: float | None = attrs.field(default=None, validator=optional(gt(0)))
     """Seconds in which a destination has to answer; None sets no bound of its own."""
+
+    balancing: Balancing = Balancing()
+    """How to choose among several destinations."""
 
 
 def _names_differ(

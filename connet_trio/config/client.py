@@ -19,9 +19,12 @@ from connet_trio.config.files import read_reset_key, read_roots, read_token
 from connet_trio.config.findings import Findings
 from connet_trio.config.schema import ClientTable, DestinationTable, SourceTable
 from connet_trio.config.tables import value_of
+from connet_trio.engine import BalanceRetry, Balancing
 from connet_trio.quic import DEFAULT_CONGESTION_CONTROL, DEFAULT_QUIC_ENGINE, LARGEST_DATAGRAM_BYTES
 from connet_trio.records.model import HostPort, Route
 from connet_trio.records.peer import ProxyVersion
+
+COUNTED = (BalanceRetry.COUNT, BalanceRetry.TIMED)
 
 
 def client_settings(table: ClientTable, environment: Mapping[str, str], findings: Findings) -> ClientSettings:
@@ -104,6 +107,21 @@ def _source(name: str, table: SourceTable, findings: Findings) -> SourceSettings
         relay_encryptions=value_of(table.relay_encryptions, None),
         listen=listen,
         dial_timeout=value_of(table.dial_timeout, None),
+        balancing=_balancing(table, findings),
+    )
+
+
+def _balancing(table: SourceTable, findings: Findings) -> Balancing:
+    for setting, needed, present in (
+        (table.lb_retry, "lb-policy", table.lb_policy is not None),
+        (table.lb_retry_max, "lb-retry = count or timed", value_of(table.lb_retry, None) in COUNTED),
+    ):
+        if setting is not None and not present and not {"lb-policy", "lb-retry"} & table.faulty:
+            findings.add_warning(setting.place, f"does nothing without {needed}")
+    return Balancing(
+        policy=value_of(table.lb_policy, None),
+        retry=value_of(table.lb_retry, BalanceRetry.NEVER),
+        retry_max=value_of(table.lb_retry_max, 0),
     )
 
 

@@ -18,6 +18,9 @@ from connet_trio.config.addresses import (
 )
 from connet_trio.config.tables import Setting, Table, array_of, key, keys, named, subtable
 from connet_trio.config.values import (
+    balance_policy,
+    balance_retry,
+    balance_retry_max,
     boolean,
     congestion_control,
     duration,
@@ -39,6 +42,7 @@ from connet_trio.config.values import (
 )
 from connet_trio.control.settings import CLIENTS_PORT
 from connet_trio.engine.admission import IPNetwork
+from connet_trio.engine.balancing import BalancePolicy, BalanceRetry
 from connet_trio.quic import CongestionControl, QuicEngine
 from connet_trio.records.model import HostPort, Role, Route
 from connet_trio.records.peer import ProxyVersion, RelayEncryption
@@ -69,9 +73,9 @@ class SourceTable(EndpointTable):
     """`[client.sources.<name>]`"""
 
     url: Setting[HostPort] | None = key(source_url)
-    lb_policy: Setting[None] | None = key(not_supported)
-    lb_retry: Setting[None] | None = key(not_supported)
-    lb_retry_max: Setting[None] | None = key(not_supported)
+    lb_policy: Setting[BalancePolicy] | None = key(balance_policy)
+    lb_retry: Setting[BalanceRetry] | None = key(balance_retry)
+    lb_retry_max: Setting[int] | None = key(balance_retry_max)
 
 
 @attrs.frozen(kw_only=True)

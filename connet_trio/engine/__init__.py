@@ -2,6 +2,7 @@
 
 from connet_trio.engine.admission import NetworkRule, Restriction, TokenGrant, TokenTable, parse_networks
 from connet_trio.engine.announce_pace import AnnouncePace
+from connet_trio.engine.balancing import Attempt, BalancePolicy, Balancer, BalanceRetry, Balancing
 from connet_trio.engine.candidates import (
     Candidate,
     InterfaceAddress,
@@ -29,6 +30,11 @@ from connet_trio.engine.window_growth import WindowGrowth
 __all__ = [
     "AnnouncePace",
     "Announcement",
+    "Attempt",
+    "BalancePolicy",
+    "BalanceRetry",
+    "Balancer",
+    "Balancing",
     "Candidate",
     "ClientConnection",
     "ConnectedVia",

@@ -302,10 +302,15 @@ class Stream(AbortableStream):
         self.stop()
         self._chunks.clear()
 
-    def _tell_over(self) -> None:
+    @property
+    def is_over(self) -> bool:
+        """Whether both directions have ended, whoever ended them."""
         # an end that has arrived counts as read with all before it: few readers fetch the last b""
         ended = self._fin_received and not self._chunks
-        if self._send_state is not SendState.OPEN and (ended or self._receive_state is not ReceiveState.OPEN):
+        return self._send_state is not SendState.OPEN and (ended or self._receive_state is not ReceiveState.OPEN)
+
+    def _tell_over(self) -> None:
+        if self.is_over:
             self.connection.end_stream(self.id)
 
     # --- told by the connection

@@ -11,6 +11,7 @@ import trustme
 
 from connet_trio.client.settings import ClientSettings, DestinationSettings, SourceSettings
 from connet_trio.config import Loaded, check_files
+from connet_trio.engine import BalancePolicy, BalanceRetry, Balancing
 from connet_trio.engine.admission import NetworkRule, Restriction
 from connet_trio.quic import CongestionControl, QuicEngine
 from connet_trio.records.model import HostPort, Role, Route
@@ -183,6 +184,26 @@ def test_a_destination_says_which_proxy_header_its_service_wants(
     text = f'[client.destinations.db]\nurl = "tcp://:3000"\nproxy-proto-version = "{written}"\n'
     (destination,) = load("client", MINIMAL["client"] + text).settings.destinations
     assert destination.proxy_version is version
+
+
+def test_a_source_says_how_to_choose_among_destinations(load: Load) -> None:
+    def balancing(lines: str) -> tuple[Balancing, tuple[str, ...]]:
+        text = f'[client.sources.db]\nurl = "tcp://:8000"\n{lines}\n'
+        loaded = load("client", MINIMAL["client"] + text)
+        return loaded.settings.sources[0].balancing, loaded.warnings
+
+    assert balancing("") == (Balancing(), ())
+    for policy in BalancePolicy:
+        assert balancing(f'lb-policy = "{policy.value}"') == (Balancing(policy=policy), ())
+    counted = 'lb-policy = "random"\nlb-retry = "count"\nlb-retry-max = 3'
+    assert balancing(counted) == (
+        Balancing(policy=BalancePolicy.RANDOM, retry=BalanceRetry.COUNT, retry_max=3),
+        (),
+    )
+    assert balancing('lb-retry = "all"\nlb-retry-max = 3')[1] == (
+        "a.toml:5: client.sources.db.lb-retry: does nothing without lb-policy",
+        "a.toml:6: client.sources.db.lb-retry-max: does nothing without lb-retry = count or timed",
+    )
 
 
 def test_endpoints_take_the_relay_encryptions_of_their_client_unless_they_say(load: Load) -> None:

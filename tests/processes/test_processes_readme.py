@@ -18,7 +18,7 @@ from connet_trio.testing.local_site import START_SECONDS, LocalSite
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
-LATER_KEYS = {"cas-file", "cert-file", "key-file", "lb-policy", "lb-retry", "lb-retry-max"}
+LATER_KEYS = {"cas-file", "cert-file", "key-file"}
 """Of endpoints: refused in this release."""
 
 # From the quickstart of connet 0.9, whose files are to work as they are; ours differs in one key of the clients.
