@@ -25,7 +25,7 @@ from connet_trio.client.settings import ClientSettings, DestinationSettings, Sou
 from connet_trio.client.upkeep import Upkeep
 from connet_trio.concurrency import AbortableStream, Workload, outlasting, single_error
 from connet_trio.endpoints import ClientContext, Destination, DirectContext, DirectPort, Endpoint, Source
-from connet_trio.engine import Balancing
+from connet_trio.engine import NO_BALANCING, Balancing
 from connet_trio.errors import BindFailed, ConfigError, EndpointClosed
 from connet_trio.forward import open_tcp_listeners, serve_destination_stream, serve_source
 from connet_trio.nat import read_interfaces
@@ -46,7 +46,6 @@ from connet_trio.version import BUILD_VERSION
 logger = logging.getLogger(__name__)
 
 DEFAULT_DIRECT_ADDRESS = HostPort("", 19_192)
-NO_BALANCING = Balancing()
 
 
 @asynccontextmanager

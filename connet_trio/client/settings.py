@@ -7,7 +7,7 @@ import attrs
 from attrs.validators import ge, gt, in_, min_len, optional
 
 from connet_trio.client.endpoint_names import check_endpoint_name
-from connet_trio.engine import Balancing
+from connet_trio.engine import NO_BALANCING, Balancing
 from connet_trio.quic import (
     DEFAULT_CONGESTION_CONTROL,
     DEFAULT_QUIC_ENGINE,
@@ -72,7 +72,7 @@ class SourceSettings:
     dial_timeout: float | None = attrs.field(default=None, validator=optional(gt(0)))
     """Seconds in which a destination has to answer; None sets no bound of its own."""
 
-    balancing: Balancing = Balancing()
+    balancing: Balancing = NO_BALANCING
     """How to choose among several destinations."""
 
 

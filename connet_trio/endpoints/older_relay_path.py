@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from connet_trio.endpoints.connecting import Dialled, connect_through_relay
-from connet_trio.endpoints.relay_encryption import Offer, plain_offer
+from connet_trio.endpoints.relay_encryption import NotEncrypted, Offer, plain_offer
 from connet_trio.endpoints.retiring import retire
 from connet_trio.errors import ConnetError, DialFailed, PathLost, Refused, RemoteProtocolError
 from connet_trio.quic import Connection
@@ -103,4 +103,4 @@ def _may_be_misunderstood(error: ConnetError) -> bool:
     """
     if isinstance(error, Refused):
         return error.code == ErrorCode.DESTINATION_DIAL_FAILED and error.message.rstrip().endswith("[]")
-    return isinstance(error, RemoteProtocolError)
+    return isinstance(error, RemoteProtocolError) and not isinstance(error, NotEncrypted)

@@ -1,8 +1,7 @@
 """How an endpoint keeps its relayed streams from the relay: what it offers or answers, and the stream that follows.
 
 Decided in `engine/encryption.py`; here both sides of it meet our certificates, our peers and the clock. The other side
-says which peer it is by the name in its server leaf. It may be one that control is only just telling us about, so it
-gets a moment to appear; and through a relay it need not be the peer we think we dial (trap T26).
+says which peer it is by the name in its server leaf; behind a relay it may be another than the one dialled (trap T26).
 """
 
 import logging
@@ -13,9 +12,9 @@ from functools import lru_cache, partial
 from typing import TypeVar
 
 import attrs
-import trio
 
 from connet_trio.concurrency import AbortableStream, Watched
+from connet_trio.endpoints.peer_directory import PeerDirectory
 from connet_trio.engine.encryption import (
     Opener,
     Sealer,
@@ -36,17 +35,14 @@ from connet_trio.identity import (
     X25519Pair,
     check_client,
     new_key_pair,
-    server_name,
 )
-from connet_trio.records.control import Peer, RemotePeer
+from connet_trio.records.control import RemotePeer
 from connet_trio.records.peer import Connect, Connected, EcdhOffer, RelayEncryption, TlsOffer
 from connet_trio.records.text import printable
 from connet_trio.secure import open_tls_stream, pinned_context, seal_stream
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN_PEER_SECONDS = 1.0
-"""How long a peer may take to appear in control's list: less than a relay waits for a destination's answer."""
 TLS_CONTEXTS = 16
 """Of so many peers what `ssl` needs is kept; it takes a millisecond to make."""
 
@@ -57,6 +53,10 @@ Encrypt = Callable[[AbortableStream], Awaitable[AbortableStream]]
 
 Raises RemoteProtocolError when the other side is not who it says, and trio.BrokenResourceError.
 """
+
+
+class NotEncrypted(RemoteProtocolError):
+    """The destination has answered, and the two cannot keep the stream from the relay."""
 
 
 class RelayEncryptions:
@@ -83,7 +83,7 @@ class RelayEncryptions:
         """
         self.schemes = tuple(dict.fromkeys(schemes))
         self._identity = identity
-        self._directory = _PeerDirectory(peers, lists)
+        self._directory = PeerDirectory(peers, lists)
         self._label = label
         self._last_trouble = ""
         self._wall_clock = wall_clock
@@ -106,7 +106,8 @@ class RelayEncryptions:
     async def _encrypt_as_source(
         self, pair: X25519Pair | None, answer: Connected, stream: AbortableStream
     ) -> AbortableStream:
-        chosen = check_choice(answer.destination_encryption, self.schemes)
+        with _explained("relay encryption"):
+            chosen = check_choice(answer.destination_encryption, self.schemes)
         if chosen is RelayEncryption.TLS:
             with _explained("relay encryption tls"):
                 name = _present(answer.destination_tls, "destination").client_name
@@ -191,7 +192,8 @@ def plain_offer() -> Offer:
     """That of a source without relay encryptions."""
 
     async def leave(answer: Connected, stream: AbortableStream) -> AbortableStream:
-        check_choice(answer.destination_encryption, PLAIN)
+        with _explained("relay encryption"):
+            check_choice(answer.destination_encryption, PLAIN)
         return stream
 
     return Offer(Connect(source_encryption=PLAIN), leave)
@@ -201,61 +203,6 @@ async def plain_answer(request: Connect) -> tuple[Connected, Encrypt]:
     """That of a destination without relay encryptions; raises as `RelayEncryptions.answer`."""
     choose_scheme(request.source_encryption, PLAIN)
     return Connected(), _leave
-
-
-class _PeerDirectory:
-    """The peers of an endpoint by the name in their server leaf."""
-
-    def __init__(self, peers: Callable[[], Iterable[RemotePeer]], lists: Watched[int]) -> None:
-        self._peers = peers
-        self._lists = lists
-        self._read: int | None = None  # the list that the following is of
-        self._names: dict[bytes, str] = {}
-        self._named: dict[str, list[Peer]] = {}
-
-    async def find(self, name: str) -> Peer:
-        """The one peer of this name.
-
-        Raises:
-          RemoteProtocolError: there is none, or there are two.
-        """
-        with trio.move_on_after(UNKNOWN_PEER_SECONDS):
-            await self._lists.wait_value(lambda _: bool(self._find(name)))
-        found = self._find(name)
-        if len(found) != 1:
-            number = "no peer" if not found else f"{len(found)} peers"
-            raise RemoteProtocolError(f"control lists {number} of the name {printable(name, 80)}")
-        return found[0]
-
-    def _find(self, name: str) -> list[Peer]:
-        if self._read != self._lists.value:
-            self._read = self._lists.value
-            self._index()
-        return self._named.get(name, [])
-
-    def _index(self) -> None:
-        names: dict[bytes, str] = {}
-        self._named = {}
-        for peer in (remote.peer for remote in self._peers() if remote.peer is not None):
-            leaf = peer.server_certificate
-            name = names[leaf] = self._names.get(leaf) or _name_in(leaf)
-            same = self._named.setdefault(name, [])
-            if not any(_leaves(peer) == _leaves(other) for other in same):
-                same.append(peer)
-        self._named.pop("", None)
-        self._names = names
-
-
-def _name_in(leaf: bytes) -> str:
-    """Empty for a leaf that has none: it costs its peer alone (trap T12)."""
-    try:
-        return server_name(leaf)
-    except CertificateRejected:
-        return ""
-
-
-def _leaves(peer: Peer) -> tuple[bytes, bytes]:
-    return peer.server_certificate, peer.client_certificate
 
 
 def _context(credential: Credential, expected: bytes, *, server_side: bool) -> ssl.SSLContext:
@@ -287,4 +234,4 @@ def _explained(what: str) -> Iterator[None]:
     try:
         yield
     except (RemoteProtocolError, CertificateRejected) as exc:
-        raise RemoteProtocolError(f"{what}: {exc}") from exc
+        raise NotEncrypted(f"{what}: {exc}") from exc

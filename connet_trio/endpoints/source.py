@@ -9,7 +9,7 @@ from connet_trio.concurrency import AbortableStream
 from connet_trio.endpoints.connecting import ANSWER_SECONDS, Dialled, connect_directly
 from connet_trio.endpoints.endpoint import ClientContext, Endpoint
 from connet_trio.endpoints.relay_encryption import PLAIN
-from connet_trio.engine import Attempt, BalancePolicy, Balancer, Balancing, Path
+from connet_trio.engine import NO_BALANCING, Attempt, BalancePolicy, Balancer, Balancing, Path
 from connet_trio.errors import (
     ConnetError,
     DialFailed,
@@ -28,9 +28,6 @@ SILENCE_SECONDS = 2.0
 """A path whose other end has not even acknowledged the request by then is dead: the next one is tried."""
 SILENCE_ROUND_TRIPS = 8.0
 """But no sooner than after so many round trips."""
-
-
-NO_BALANCING = Balancing()
 
 
 class Source(Endpoint):

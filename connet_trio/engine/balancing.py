@@ -73,6 +73,9 @@ class Balancing:
         return (self.retry_max or DEFAULT_MILLISECONDS) / 1000
 
 
+NO_BALANCING = Balancing()
+
+
 @attrs.frozen
 class Attempt:
     """To ask for a stream through `path`."""

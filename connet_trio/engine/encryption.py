@@ -56,7 +56,7 @@ def check_choice(chosen: RelayEncryption | int, offered: Iterable[RelayEncryptio
     """
     if not isinstance(chosen, RelayEncryption) or chosen not in offered:
         name = chosen.name.lower() if isinstance(chosen, RelayEncryption) else str(int(chosen))
-        raise RemoteProtocolError(f"the destination chose relay encryption {name}, which was not offered")
+        raise RemoteProtocolError(f"the destination chose {name}, which was not offered")
     return chosen
 
 

@@ -45,7 +45,7 @@ async def open_tls_stream(
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     try:
         tls = context.wrap_bio(incoming, outgoing, server_side=server_side, server_hostname=server_name)
-    except ValueError as exc:
+    except (ValueError, ssl.SSLError) as exc:
         raise RemoteProtocolError("TLS: the other side's name is none that TLS can carry") from exc
     while True:
         failure: ssl.SSLError | None = None

@@ -132,6 +132,15 @@ def test_where_no_destination_understood_the_older_is_asked_and_preferred_from_t
     check(answer, YES, scenario)
 
 
+def test_a_destination_whose_choice_cannot_be_followed_is_not_asked_twice() -> None:
+    async def scenario(bench: Bench) -> None:
+        with pytest.raises(RemoteProtocolError, match="relay encryption: the destination chose tls"):
+            await bench.connect()
+        assert bench.dials == 0
+
+    check(Connected(destination_encryption=RelayEncryption.TLS), YES, scenario)
+
+
 @pytest.mark.parametrize("answer", [REFUSED, NOBODY], ids=["it is stopping", "there is none"])
 def test_a_destination_that_understood_is_not_asked_twice(answer: Error) -> None:
     async def scenario(bench: Bench) -> None:

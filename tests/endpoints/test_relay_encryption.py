@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from trio.testing import MockClock
 
 from connet_trio.concurrency import AbortableStream, Watched
-from connet_trio.endpoints.relay_encryption import UNKNOWN_PEER_SECONDS, RelayEncryptions, plain_answer, plain_offer
+from connet_trio.endpoints.peer_directory import UNKNOWN_PEER_SECONDS
+from connet_trio.endpoints.relay_encryption import RelayEncryptions, plain_answer, plain_offer
 from connet_trio.errors import RemoteProtocolError
 from connet_trio.identity import EndpointIdentity, Realm, issue_identity
 from connet_trio.records.control import Peer, RemotePeer
@@ -180,8 +181,8 @@ async def test_a_destination_refuses_a_key_that_anybody_knows() -> None:
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
-        (Connected(), "chose relay encryption none, which was not offered"),
-        (Connected(destination_encryption=9), "chose relay encryption 9, which was not offered"),
+        (Connected(), "relay encryption: the destination chose none, which was not offered"),
+        (Connected(destination_encryption=9), "relay encryption: the destination chose 9, which was not offered"),
         (Connected(destination_encryption=TLS), "relay encryption tls: the destination says nothing about itself"),
         (Connected(destination_encryption=DHXCP), "relay encryption dhxcp: the destination says nothing about itself"),
         (

@@ -89,7 +89,7 @@ def test_where_nothing_is_shared_both_sides_are_named(
 def test_a_source_takes_no_scheme_that_it_has_not_offered() -> None:
     assert check_choice(DHXCP, (TLS, DHXCP)) is DHXCP
     for chosen, name in ((NONE, "none"), (TLS, "tls"), (9, "9")):
-        with pytest.raises(RemoteProtocolError, match=f"chose relay encryption {name}, which was not offered"):
+        with pytest.raises(RemoteProtocolError, match=f"chose {name}, which was not offered"):
             check_choice(chosen, (DHXCP,))
     assert scheme_names([NONE, DHXCP]) == "dhxcp, none"
 

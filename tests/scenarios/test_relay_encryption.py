@@ -30,6 +30,7 @@ from connet_trio.testing.network import Link
 from tests.scenarios.test_clocks import YEAR, Clock, client_at
 
 NONE, TLS, DHXCP = RelayEncryption.NONE, RelayEncryption.TLS, RelayEncryption.DHXCP
+pytestmark = pytest.mark.long
 ENCRYPTED = pytest.mark.parametrize("scheme", [TLS, DHXCP], ids=["tls", "dhxcp"])
 MEDDLERS: dict[str, Callable[[bytes], bytes]] = {
     "altered": lambda data: data[:-1] + bytes([data[-1] ^ 1]),
@@ -151,7 +152,6 @@ def test_half_close_survives(scheme: RelayEncryption) -> None:
     simulate(scenario)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("scheme", [DHXCP], ids=["dhxcp"])
 def test_a_reader_that_stops_holds_the_sender(scheme: RelayEncryption) -> None:
     async def scenario(deployment: Deployment) -> None:
