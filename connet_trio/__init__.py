@@ -36,7 +36,8 @@ from connet_trio.errors import (
 )
 from connet_trio.identity import Credential, load_credential, load_roots
 from connet_trio.records.model import AddressPort, HostPort, Role, Route
-from connet_trio.records.peer import ClientAddresses, ProxyVersion, RelayEncryption
+from connet_trio.records.peer import ProxyVersion, RelayEncryption
+from connet_trio.records.proxy import ClientAddresses
 from connet_trio.relay import RelayIngressSettings, RelayServer, RelaySettings, open_relay, run_relay
 from connet_trio.server import Server, ServerSettings, open_server, run_server
 

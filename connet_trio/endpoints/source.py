@@ -21,7 +21,8 @@ from connet_trio.errors import (
 )
 from connet_trio.quic import Connection, Stream, explain
 from connet_trio.records.model import Role, Route
-from connet_trio.records.peer import ClientAddresses, RelayEncryption
+from connet_trio.records.peer import RelayEncryption
+from connet_trio.records.proxy import ClientAddresses
 from connet_trio.wire import encode_proxy_header
 
 SILENCE_SECONDS = 2.0

@@ -15,7 +15,7 @@ from connet_trio.concurrency import AbortableStream, Told, Workload, ignore_code
 from connet_trio.errors import BindFailed, ConnectFailed, EndpointClosed
 from connet_trio.forward.traffic import Traffic
 from connet_trio.records.model import AddressPort, HostPort
-from connet_trio.records.peer import ClientAddresses
+from connet_trio.records.proxy import ClientAddresses
 from connet_trio.records.text import printable
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ import enum
 
 import attrs
 
-from connet_trio.records.model import AddressPort, Error, numbered
+from connet_trio.records.model import Error, numbered
 
 
 class RelayEncryption(enum.IntEnum):
@@ -21,16 +21,6 @@ class ProxyVersion(enum.IntEnum):
     NONE = 0
     V1 = 1
     V2 = 2
-
-
-@attrs.frozen
-class ClientAddresses:
-    """Between whom a connection to a source runs, as the PROXY header tells the service."""
-
-    source: AddressPort
-    """Of the client that connected."""
-    destination: AddressPort
-    """Where it connected to."""
 
 
 @attrs.frozen(kw_only=True)

@@ -6,7 +6,8 @@ The source writes one as the first payload of a stream whose destination asks fo
 from ipaddress import IPv4Address, IPv6Address
 
 from connet_trio.records.model import AddressPort
-from connet_trio.records.peer import ClientAddresses, ProxyVersion
+from connet_trio.records.peer import ProxyVersion
+from connet_trio.records.proxy import ClientAddresses
 
 SIGNATURE = bytes.fromhex("0d0a0d0a000d0a515549540a")
 LOCAL, PROXY = 0x20, 0x21

@@ -19,7 +19,7 @@ from connet_trio.errors import BindFailed, ConnetError, EndpointClosed, NoActive
 from connet_trio.forward import TcpStream, Traffic, open_tcp_listeners, serve_destination_stream, serve_source
 from connet_trio.forward import tcp as tcp_module
 from connet_trio.records.model import AddressPort, HostPort
-from connet_trio.records.peer import ClientAddresses
+from connet_trio.records.proxy import ClientAddresses
 
 LOOPBACK = "127.0.0.1"
 BOUND_SECONDS = 10.0

@@ -8,7 +8,8 @@ import pytest
 from connet_trio.concurrency import AbortableStream
 from connet_trio.endpoints import Destination, Source
 from connet_trio.records.model import AddressPort, Route
-from connet_trio.records.peer import ClientAddresses, ProxyVersion, RelayEncryption
+from connet_trio.records.peer import ProxyVersion, RelayEncryption
+from connet_trio.records.proxy import ClientAddresses
 from connet_trio.testing.clock import run_simulated
 from connet_trio.testing.deployment import Deployment, simulated_deployment
 from connet_trio.wire import encode_proxy_header

@@ -5,7 +5,8 @@ from ipaddress import IPv4Address, IPv6Address
 import pytest
 
 from connet_trio.records.model import AddressPort
-from connet_trio.records.peer import ClientAddresses, ProxyVersion
+from connet_trio.records.peer import ProxyVersion
+from connet_trio.records.proxy import ClientAddresses
 from connet_trio.wire import encode_proxy_header
 
 V1, V2 = ProxyVersion.V1, ProxyVersion.V2
