@@ -41,6 +41,11 @@ class AbortableStream(trio.abc.HalfCloseableStream):
     def stop(self, code: int = 0) -> None:
         """Abandon receiving: the other side need not send any more."""
 
+    def abort(self, code: int = 0) -> None:
+        """Abandon both directions; what has not been ended with `send_eof` is lost."""
+        self.reset(code)
+        self.stop(code)
+
     def send_nowait(self, data: bytes) -> bool:
         """`send_all` if it would neither wait nor fail; otherwise nothing is sent, and False returned.
 

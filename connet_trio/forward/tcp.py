@@ -14,7 +14,8 @@ import trio
 from connet_trio.concurrency import AbortableStream, Told, Workload, ignore_code, splice
 from connet_trio.errors import BindFailed, ConnectFailed, EndpointClosed
 from connet_trio.forward.traffic import Traffic
-from connet_trio.records.model import HostPort
+from connet_trio.records.model import AddressPort, HostPort
+from connet_trio.records.proxy import ClientAddresses
 from connet_trio.records.text import printable
 
 logger = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ async def open_tcp_listeners(place: HostPort) -> list[trio.SocketListener]:
 async def serve_source(
     listeners: list[trio.SocketListener],
     name: str,
-    dial: Callable[[], Awaitable[AbortableStream]],
+    dial: Callable[[ClientAddresses | None], Awaitable[AbortableStream]],
     *,
     traffic: Traffic,
     streams: trio.Nursery,
@@ -120,13 +121,22 @@ async def serve_source(
         async with TcpStream(accepted) as local:
             with workload.job():
                 try:
-                    remote = await dial()
+                    remote = await dial(_addresses_of(accepted))
                 except (ConnectFailed, EndpointClosed) as exc:
                     logger.warning("%s: connection from here not carried: %s", printable(name), printable(str(exc)))
                     return
                 await join(local, remote, traffic)
 
     await trio.serve_listeners(handle, listeners, handler_nursery=streams, task_status=task_status)
+
+
+def _addresses_of(accepted: trio.SocketStream) -> ClientAddresses | None:
+    try:
+        names = accepted.socket.getpeername(), accepted.socket.getsockname()
+    except OSError:  # the client has gone already
+        return None
+    source, destination = (AddressPort(ip_address(host.partition("%")[0]), port) for host, port, *_ in names)
+    return ClientAddresses(source, destination)
 
 
 async def serve_destination_stream(

@@ -21,7 +21,7 @@ from connet_trio.quic.handshake import Answer, ClientTrust, Dialing, Listening, 
 from connet_trio.quic.limits import LARGEST_DATAGRAM_BYTES, PACKET_SIZES, UNAUTHENTICATED_WINDOWS, WINDOWS, Windows
 from connet_trio.quic.network_path import Datagram, NetworkPath
 from connet_trio.quic.open_socket import open_udp_socket
-from connet_trio.quic.record_stream import RecordStream
+from connet_trio.quic.record_stream import RecordStream, explain
 from connet_trio.quic.serving import Faults, serve_connections
 from connet_trio.quic.socket_protocol import DatagramSocket
 from connet_trio.quic.stream import Stream
@@ -65,6 +65,7 @@ __all__ = [
     "datagrams_of",
     "dial_first",
     "dial_race",
+    "explain",
     "introduce",
     "let_finish",
     "load_system_roots",

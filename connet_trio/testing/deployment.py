@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from ipaddress import IPv4Address, ip_address
@@ -17,8 +17,9 @@ from connet_trio.endpoints import Destination, Source
 from connet_trio.engine import Restriction
 from connet_trio.errors import DialFailed
 from connet_trio.identity import Credential, issue_server_credential
-from connet_trio.quic import DEFAULT_QUIC_ENGINE, DatagramSocket, QuicEngine, Stream, Surroundings
+from connet_trio.quic import DEFAULT_QUIC_ENGINE, DatagramSocket, QuicEngine, Surroundings
 from connet_trio.records.model import AddressPort, HostPort, Route
+from connet_trio.records.peer import RelayEncryption
 from connet_trio.records.status import PathStyle
 from connet_trio.relay import RelayIngressSettings, RelayServer, RelaySettings, open_relay
 from connet_trio.store import run_inline
@@ -221,11 +222,13 @@ class Deployment:
         *,
         destination_behind: NatBehavior | Router | None = OPEN,
         source_behind: NatBehavior | Router | None = OPEN,
+        relay_encryptions: Sequence[RelayEncryption] | None = None,
     ) -> tuple[Destination, Source]:
         """A destination and a source of `name`, on new clients, with a path between them."""
         offering = await self.add_client(behind=destination_behind, metadata="destination")
-        destination = await offering.add_destination(name, route=route)
-        source = await (await self.add_client(behind=source_behind, metadata="source")).add_source(name, route=route)
+        destination = await offering.add_destination(name, route=route, relay_encryptions=relay_encryptions)
+        using = await self.add_client(behind=source_behind, metadata="source")
+        source = await using.add_source(name, route=route, relay_encryptions=relay_encryptions)
         await source.wait_reachable()
         return destination, source
 
@@ -257,7 +260,7 @@ class Deployment:
         return self._inside[router]
 
 
-async def echo_stream(stream: Stream) -> None:
+async def echo_stream(stream: AbortableStream) -> None:
     """Send back what arrives, then end; a stream that breaks is the other side's business."""
     try:
         async for chunk in stream:

@@ -6,6 +6,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from ipaddress import ip_address
 from typing import Any
 
 import attrs
@@ -17,7 +18,8 @@ from connet_trio.concurrency import AbortableStream, StreamBroken, Told, Workloa
 from connet_trio.errors import BindFailed, ConnetError, EndpointClosed, NoActivePeers, PeersUnreachable
 from connet_trio.forward import TcpStream, Traffic, open_tcp_listeners, serve_destination_stream, serve_source
 from connet_trio.forward import tcp as tcp_module
-from connet_trio.records.model import HostPort
+from connet_trio.records.model import AddressPort, HostPort
+from connet_trio.records.proxy import ClientAddresses
 
 LOOPBACK = "127.0.0.1"
 BOUND_SECONDS = 10.0
@@ -137,14 +139,14 @@ class Site:
         return await trio.open_tcp_stream(LOOPBACK, self.port)
 
 
-Dial = Callable[[], Awaitable[AbortableStream]]
+Dial = Callable[[ClientAddresses | None], Awaitable[AbortableStream]]
 
 
 @asynccontextmanager
 async def open_site(dial: Dial | None = None) -> AsyncIterator[Site]:
     remote, traffic, workload = MemoryStream(), Traffic(), Workload()
 
-    async def dial_remote() -> AbortableStream:
+    async def dial_remote(addresses: ClientAddresses | None) -> AbortableStream:
         await trio.lowlevel.checkpoint()
         return remote
 
@@ -304,6 +306,23 @@ async def test_a_peer_that_stops_reading_still_sends() -> None:
         assert await receive_all(local) == b""
 
 
+async def test_who_connected_is_told_to_the_one_who_dials() -> None:
+    told: list[ClientAddresses | None] = []
+    dialled = trio.Event()
+
+    async def dial(addresses: ClientAddresses | None) -> AbortableStream:
+        told.append(addresses)
+        dialled.set()
+        return await trio.sleep_forever()
+
+    async with open_site(dial) as site, await site.connect() as client:
+        await dialled.wait()
+        places = [
+            AddressPort(ip_address(host), port) for host, port in (client.socket.getsockname(), (LOOPBACK, site.port))
+        ]
+        assert told == [ClientAddresses(*places)]
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -318,7 +337,7 @@ async def test_a_connection_that_nobody_takes_ends_and_the_next_is_served(
 ) -> None:
     remote, outcomes = MemoryStream(), [error]
 
-    async def dial() -> AbortableStream:
+    async def dial(addresses: ClientAddresses | None) -> AbortableStream:
         await trio.lowlevel.checkpoint()
         if outcomes:
             raise outcomes.pop()

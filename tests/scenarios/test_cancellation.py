@@ -17,12 +17,14 @@ import pytest
 import trio
 
 from connet_trio.client import Client, ClientSettings, open_client, run_client
+from connet_trio.concurrency import AbortableStream
 from connet_trio.control import ControlSettings, IngressSettings, open_control, run_control
 from connet_trio.endpoints import Source
 from connet_trio.engine import Restriction
 from connet_trio.errors import ConnectFailed
-from connet_trio.quic import Connection, Stream, Surroundings
+from connet_trio.quic import Connection, Surroundings
 from connet_trio.records.model import HostPort, Route
+from connet_trio.records.peer import RelayEncryption
 from connet_trio.relay import RelayIngressSettings, RelaySettings, open_relay, run_relay
 from connet_trio.server import ServerSettings, open_server, run_server
 from connet_trio.testing.clock import run_simulated
@@ -296,10 +298,19 @@ def test_an_endpoint_whose_announcement_is_cancelled_is_neither_announced_nor_re
     simulate(scenario)
 
 
-@pytest.mark.parametrize("route", [Route.RELAY, Route.DIRECT])
-def test_a_dial_that_is_cancelled_leaves_no_stream_behind(route: Route) -> None:
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("route", "encryption"),
+    [
+        (Route.DIRECT, RelayEncryption.NONE),
+        (Route.RELAY, RelayEncryption.NONE),
+        (Route.RELAY, RelayEncryption.TLS),
+        (Route.RELAY, RelayEncryption.DHXCP),
+    ],
+)
+def test_a_dial_that_is_cancelled_leaves_no_stream_behind(route: Route, encryption: RelayEncryption) -> None:
     async def scenario(lab: Lab) -> None:
-        destination, source = await lab.deployment.add_pair(route=route)
+        destination, source = await lab.deployment.add_pair(route=route, relay_encryptions=[encryption])
 
         async def attempt() -> None:
             (await source.dial()).abort()
@@ -307,7 +318,9 @@ def test_a_dial_that_is_cancelled_leaves_no_stream_behind(route: Route) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(trio.serve_listeners, echo_stream, [destination]))
             round_trip = 0.04 if route is Route.RELAY else 0.02
-            await lab.cancel_everywhere(attempt, seconds=round_trip, stride=2)
+            trips = 2 if encryption is RelayEncryption.TLS else 1
+            stride = 2 if encryption is RelayEncryption.NONE else 7
+            await lab.cancel_everywhere(attempt, seconds=trips * round_trip, stride=stride)
             await lab.check()
             assert await exchange(await source.dial(), b"as ever") == b"as ever"
             nursery.cancel_scope.cancel()
@@ -333,7 +346,7 @@ def test_no_stream_is_lost_because_accepting_was_cancelled() -> None:
         destination, source = await lab.deployment.add_pair()
         dialled = [await source.dial() for _ in range(3)]
         await trio.sleep(1)
-        accepted: list[Stream] = []
+        accepted: list[AbortableStream] = []
 
         async def attempt() -> None:
             accepted.append(await destination.accept())
@@ -351,5 +364,5 @@ def test_no_stream_is_lost_because_accepting_was_cancelled() -> None:
     simulate(scenario)
 
 
-async def whole(stream: Stream) -> bytes:
+async def whole(stream: AbortableStream) -> bytes:
     return b"".join([data async for data in stream])
