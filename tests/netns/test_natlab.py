@@ -4,17 +4,22 @@ The tables say what has to be; `scripts/natlab` measures more kinds. All pairs o
 once, since each takes seconds of waiting and hardly any work; the first test of the file has that to wait for.
 """
 
+import os
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 import trio
 
 from connet_trio.testing import Link
+from connet_trio.testing.namespaces import PLACES
 from connet_trio.testing.natlab.grid import Cell, Grid
 from connet_trio.testing.natlab.kernel_grid import kernel_grid
 from connet_trio.testing.natlab.kinds import NatKind, Neighbours, Way, possible
 from connet_trio.testing.natlab.punch_grid import kernel_punch_grid
 from connet_trio.testing.natlab.topology import why_no_natlab
+from connet_trio.testing.processes import open_process
 
 pytestmark = [pytest.mark.needs_netns, pytest.mark.skipif(bool(why_no_natlab()), reason=why_no_natlab())]
 
@@ -110,3 +115,14 @@ def test_a_hole_is_opened_wherever_the_nats_allow(grids: Grids, one: NatKind, ot
     check(cell, EXPECTED_HOLES[one, other])
     if cell.way is Way.FAILED:
         assert "symmetric" in cell.why
+
+
+async def test_a_lab_that_is_stopped_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "connet_trio.testing.natlab", "--kinds", "port"]
+    with trio.fail_after(60):
+        async with open_process(command, directory=tmp_path) as lab:
+            await lab.wait_line("pairs of")
+            assert [name for name in os.listdir(PLACES) if name.startswith(f"ct{lab.pid}-")]
+            assert await lab.stop() == 2
+            assert lab.lines[-1] == "FAILED: stopped by SIGTERM"
+            assert not [name for name in os.listdir(PLACES) if name.startswith(f"ct{lab.pid}-")]

@@ -3,7 +3,7 @@
 import json
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,6 @@ def main(
     fw       a firewall before a public address
     naive    as `port`, but what comes too early makes it choose another port (kernel only)
     """
-    _end_by_signals()
     link = Link(delay=delay_ms / 1000, loss=loss / 100)
     try:
         if plot is not None:
@@ -103,7 +102,7 @@ def main(
             json_file.write_text(json.dumps(grid.to_json(), indent=1) + "\n", "utf-8")
         if plot is not None:
             draw_grid(grid, plot, ends=("peer a", "peer b") if punch else ("destination", "source"))
-    except (NoMatplotlib, ProcessEnded, OSError, RuntimeError, ValueError) as failure:
+    except (_Stopped, NoMatplotlib, ProcessEnded, OSError, RuntimeError, ValueError) as failure:
         click.echo(f"FAILED: {failure}", err=True)
         sys.exit(2)
     except trio.TooSlowError:
@@ -123,18 +122,38 @@ def _measure(simulated: bool, punch: bool, kinds: Sequence[NatKind], *, at_once:
     if missing:
         raise RuntimeError(f"{missing}; --simulated needs nothing")
     measure: Callable[..., Any] = kernel_punch_grid if punch else kernel_grid
-    found: Grid = trio.run(partial(measure, kinds, tuple(Neighbours), at_once=at_once, say=_say, **setup))
-    return found
+    return trio.run(_until_stopped, partial(measure, kinds, tuple(Neighbours), at_once=at_once, say=_say, **setup))
 
 
 def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _end_by_signals() -> None:
-    """Have SIGTERM and SIGHUP end the program as Ctrl-C does, so that no namespace stays."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+class _Stopped(Exception):
+    """A signal has come; the text says which."""
+
+
+async def _until_stopped(measure: Callable[[], Awaitable[Grid]]) -> Grid:
+    """What `measure` returns; a signal ends it as every other failure does, so that no namespace stays.
+
+    Raises:
+      _Stopped: one has.
+    """
+    found: list[Grid] = []
+    stopped: list[int] = []
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def obey() -> None:
+                stopped.append(await anext(signals))
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(obey)
+            found.append(await measure())
+            nursery.cancel_scope.cancel()
+    if not found:
+        raise _Stopped(f"stopped by {signal.Signals(stopped[0]).name}")
+    return found[0]
 
 
 if __name__ == "__main__":
