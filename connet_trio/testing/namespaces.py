@@ -8,6 +8,7 @@ import ctypes
 import os
 import re
 import secrets
+import select
 import shutil
 import signal
 import socket
@@ -20,6 +21,8 @@ CLONE_NEWNET = 0x40000000
 """linux/sched.h"""
 PLACES = Path("/run/netns")
 """Where iproute2 keeps the names."""
+KILL_SECONDS = 5.0
+"""In which the kernel ends a process on a busy machine."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -190,11 +193,25 @@ def _remove(names: Sequence[str]) -> None:
         for name in names:
             listed = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=False)
             for pid in listed.stdout.split():
-                with suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
-        _run("ip", "-force", "-batch", "-", lines=[f"netns delete {name}" for name in names])
+                _kill(int(pid))
+        try:
+            _run("ip", "-force", "-batch", "-", lines=[f"netns delete {name}" for name in names])
+        except RuntimeError:
+            if set(names) & set(_names()):  # else another run has removed the same leftovers
+                raise
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _kill(pid: int) -> None:
+    """End a process of anybody's, and wait until it has ended."""
+    with suppress(ProcessLookupError):
+        process = os.pidfd_open(pid)
+        try:
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+            select.select([process], [], [], KILL_SECONDS)
+        finally:
+            os.close(process)
 
 
 def _run(*command: str, lines: Sequence[str] = ()) -> None:

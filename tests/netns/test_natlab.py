@@ -8,7 +8,10 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
+import attrs
 import pytest
 import trio
 
@@ -18,7 +21,8 @@ from connet_trio.testing.natlab.grid import Cell, Grid
 from connet_trio.testing.natlab.kernel_grid import kernel_grid
 from connet_trio.testing.natlab.kinds import NatKind, Neighbours, Way, possible
 from connet_trio.testing.natlab.punch_grid import kernel_punch_grid
-from connet_trio.testing.natlab.topology import why_no_natlab
+from connet_trio.testing.natlab.services import LabServices
+from connet_trio.testing.natlab.topology import open_natlab, why_no_natlab
 from connet_trio.testing.processes import open_process
 
 pytestmark = [pytest.mark.needs_netns, pytest.mark.skipif(bool(why_no_natlab()), reason=why_no_natlab())]
@@ -46,7 +50,14 @@ ACCESS = Link(delay=0.0125)
 AT_ONCE = 2
 
 
-Grids = tuple[Grid, Grid]
+@attrs.frozen
+class Found:
+    """What was measured, all at the same time: networks do not meet."""
+
+    clients: Grid
+    peers: Grid
+    reboot_seconds: float
+    """From the reboot of a home router until its client is connected directly from its new place."""
 
 
 def parse(table: str) -> Mapping[tuple[NatKind, NatKind], Way]:
@@ -69,25 +80,61 @@ def kinds_of(expected: Mapping[tuple[NatKind, NatKind], Way]) -> tuple[NatKind, 
 
 
 @pytest.fixture(scope="module")
-def grids() -> Grids:
-    """That of the clients, and that of the peers: two networks side by side."""
-
-    async def measure() -> Grids:
-        found: dict[str, Grid] = {}
-
-        async def clients() -> None:
-            kinds, neighbours = kinds_of(EXPECTED), tuple(NEIGHBOURS)
-            found["clients"] = await kernel_grid(kinds, neighbours, link=ACCESS, at_once=AT_ONCE)
-
-        async def peers() -> None:
-            found["peers"] = await kernel_punch_grid(kinds_of(EXPECTED_HOLES), link=ACCESS, at_once=1)
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(clients)
-            nursery.start_soon(peers)
-        return found["clients"], found["peers"]
-
+def found() -> Found:
     return trio.run(measure)
+
+
+async def measure() -> Found:
+    results: dict[str, Any] = {}
+
+    async def clients() -> None:
+        kinds, neighbours = kinds_of(EXPECTED), tuple(NEIGHBOURS)
+        results["clients"] = await kernel_grid(kinds, neighbours, link=ACCESS, at_once=AT_ONCE)
+
+    async def peers() -> None:
+        results["peers"] = await kernel_punch_grid(kinds_of(EXPECTED_HOLES), link=ACCESS, at_once=1)
+
+    async def reboot() -> None:
+        with TemporaryDirectory() as directory:
+            results["reboot_seconds"] = await reboot_a_home(Path(directory))
+
+    async with trio.open_nursery() as nursery:
+        for job in (clients, peers, reboot):
+            nursery.start_soon(job)
+    return Found(**results)
+
+
+async def reboot_a_home(directory: Path) -> float:
+    with open_natlab(ACCESS) as lab:
+        lab.add_site("x", NatKind.REMAP)
+        lab.add_site("y", NatKind.PORT)
+        services = LabServices(lab=lab, directory=directory)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lab.run)
+            with trio.fail_after(90):
+                async with services.open_server(), services.open_client("x", offers="x") as destination:
+                    await destination.wait_line("is up")
+                    async with services.open_client("y", uses=["x"]) as source:
+                        await source.wait_line("connected directly")
+                        before = await direct_places(services)
+                        lab.reboot("x-r")
+                        seconds = await until_elsewhere(services, before)
+            nursery.cancel_scope.cancel()
+        return seconds
+
+
+async def until_elsewhere(services: LabServices, before: set[str]) -> float:
+    began = trio.current_time()
+    while True:
+        if await direct_places(services) - before:
+            return trio.current_time() - began
+        await trio.sleep(0.2)
+
+
+async def direct_places(services: LabServices) -> set[str]:
+    """Where the source is connected to its peer directly."""
+    [peer] = (await services.status("y"))["sources"]["x"]["peers"].values()
+    return {path["address"] for path in peer["connections"] if path["style"] != "relay"}
 
 
 def check(cell: Cell, expected: Way) -> None:
@@ -98,23 +145,27 @@ def check(cell: Cell, expected: Way) -> None:
 
 
 @pytest.mark.parametrize(("destination", "source"), EXPECTED, ids=lambda kind: kind.value)
-def test_clients_are_connected_as_well_as_their_nats_allow(grids: Grids, destination: NatKind, source: NatKind) -> None:
+def test_clients_are_connected_as_well_as_their_nats_allow(found: Found, destination: NatKind, source: NatKind) -> None:
     expected = EXPECTED[destination, source]
     assert expected is possible(destination, source)
-    check(grids[0].cells[destination, source], expected)
+    check(found.clients.cells[destination, source], expected)
 
 
 @pytest.mark.parametrize("neighbours", NEIGHBOURS, ids=lambda each: each.value)
-def test_neighbours_use_what_they_share(grids: Grids, neighbours: Neighbours) -> None:
-    check(grids[0].neighbours[neighbours], NEIGHBOURS[neighbours])
+def test_neighbours_use_what_they_share(found: Found, neighbours: Neighbours) -> None:
+    check(found.clients.neighbours[neighbours], NEIGHBOURS[neighbours])
 
 
 @pytest.mark.parametrize(("one", "other"), EXPECTED_HOLES, ids=lambda kind: kind.value)
-def test_a_hole_is_opened_wherever_the_nats_allow(grids: Grids, one: NatKind, other: NatKind) -> None:
-    cell = grids[1].cells[one, other]
+def test_a_hole_is_opened_wherever_the_nats_allow(found: Found, one: NatKind, other: NatKind) -> None:
+    cell = found.peers.cells[one, other]
     check(cell, EXPECTED_HOLES[one, other])
     if cell.way is Way.FAILED:
         assert "symmetric" in cell.why
+
+
+def test_a_home_router_that_reboots_and_maps_anew_is_passed_directly_again(found: Found) -> None:
+    assert found.reboot_seconds <= 15
 
 
 async def test_a_lab_that_is_stopped_leaves_nothing_behind(tmp_path: Path) -> None:

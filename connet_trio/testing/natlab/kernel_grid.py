@@ -8,11 +8,10 @@ source, when the destination has long been announced, until both ends had a dire
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import attrs
 import trio
@@ -36,6 +35,8 @@ from connet_trio.testing.processes import ProcessEnded, ServiceProcess
 DIRECT = (PathStyle.INCOMING.value, PathStyle.OUTGOING.value)
 TURN_SECONDS = 4.0
 """So long a client may keep the next one from starting."""
+CALM_SECONDS = 1.0
+"""In which it may connect before the next one does, once it is up."""
 SETTLE_SECONDS = 4.0
 """After which a source that has no direct path to a peer is not waited for."""
 ECHO_BYTES = 20_000
@@ -124,7 +125,7 @@ class _Run:
                 client: ServiceProcess = await self._nursery.start(self._hold_client, host)
                 with trio.move_on_after(TURN_SECONDS):
                     await client.wait_line("is up")
-                    with trio.move_on_after(1.0):
+                    with trio.move_on_after(CALM_SECONDS):
                         await self._wait_direct(host, client)
             with trio.fail_after(START_SECONDS):
                 await client.wait_line("is up")
@@ -133,7 +134,7 @@ class _Run:
                 await self._wait_direct(host, client)
         except ProcessEnded:
             del self._clients[host]
-            self._errors[host] = f"{host} does not reach control"
+            self._errors[host] = f"{host} has ended: {logged(client)[-1].message}"
             self._say(self._errors[host])
 
     async def _hold_client(self, host: str, *, task_status: trio.TaskStatus[ServiceProcess]) -> None:
@@ -167,13 +168,15 @@ class _Run:
             return Cell(Way.RELAY, why=peer["why"])
         peers = (await self._services.status(ends.first))["destinations"][ends.first]["peers"].values()
         [back] = [each for each in peers if each["metadata"] == ends.second]
-        return Cell(Way.DIRECT, _last_since(peer, back) - self._announced(ends))
+        if peer["since"] is None or back["since"] is None:
+            return Cell(Way.FAILED, why="the direct path was lost after the echo")
+        return Cell(Way.DIRECT, max(peer["since"], back["since"]) - self._announced(ends))
 
     async def _echo(self, ends: Ends) -> bool:
         """Whether bytes come back through the pair."""
         data = random.Random(str(ends)).randbytes(ECHO_BYTES)
         port = FIRST_SOURCE_PORT + self._partners(ends.second).index(ends.first)
-        with trio.move_on_after(ECHO_SECONDS):
+        with trio.move_on_after(ECHO_SECONDS), suppress(trio.BrokenResourceError):
             async with await self._services.lab.connect(ends.second, "127.0.0.1", port) as stream:
                 await stream.send_all(data)
                 await stream.send_eof()
@@ -186,15 +189,9 @@ class _Run:
         return next(line.time for line in lines if line.message.startswith(f"{ends.first} online"))
 
 
-def _last_since(*peers: Mapping[str, Any]) -> float:
-    return max(float(peer["since"]) for peer in peers)
-
-
 async def _send_back(stream: trio.SocketStream) -> None:
     async with stream:
-        try:
+        with suppress(trio.BrokenResourceError):  # the other side's business
             async for chunk in stream:
                 await stream.send_all(chunk)
             await stream.send_eof()
-        except trio.BrokenResourceError:
-            pass  # the other side's business

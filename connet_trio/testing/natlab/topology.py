@@ -12,6 +12,7 @@ addresses as real ones do. Sockets of this process can be made on any host, so o
 import os
 import shutil
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Network
@@ -31,6 +32,9 @@ INTERNET = IPv4Network("198.18.0.0/15")
 """Of benchmarks (RFC 2544), and as good as public to the product: links to core are /30s of it."""
 HOMES, CARRIERS, FIREWALLED = IPv4Address("10.0.0.0"), IPv4Address("100.64.0.0"), IPv4Address("203.0.113.0")
 """What LANs are counted from, each a /24; of those behind a firewall, a /28, as they are public."""
+
+NETLINK_NETFILTER, DELETE_CONNTRACK, REQUEST, ACKNOWLEDGE = 12, 0x0102, 1, 4
+"""linux/netlink.h, linux/netfilter/nfnetlink.h; without attributes, all connections of the namespace are deleted."""
 
 FORWARDING = {
     "net/ipv4/conf/all/forwarding": "1",
@@ -155,6 +159,19 @@ class NatLab:
         made.bind((address, port))
         made.listen()
         return trio.SocketListener(trio.socket.from_stdlib_socket(made))
+
+    def reboot(self, router: str) -> None:
+        """Have a router forget every mapping, as one that has lost its power; its rules are as they were.
+
+        What the cones have learned stays, so reboot others.
+        """
+        with self._namespaces.inside(router):
+            kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+        with kernel:
+            kernel.send(struct.pack("=IHHIIBBH", 20, DELETE_CONNTRACK, REQUEST | ACKNOWLEDGE, 1, 0, 0, 0, 0))
+            (error,) = struct.unpack_from("=i", kernel.recv(4096), 16)
+        if error:
+            raise OSError(-error, os.strerror(-error))
 
     # --- helpers
 
