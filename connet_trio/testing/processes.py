@@ -4,10 +4,11 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
@@ -51,18 +52,23 @@ class ServiceProcess:
         Raises:
           ProcessEnded: there is none and there will be none.
         """
+        return await self._wait_line(lambda line: any(text in line for text in texts), " or ".join(map(repr, texts)))
+
+    async def wait_match(self, pattern: str) -> str:
+        """The first line in which a regular expression is found; otherwise as `wait_line`."""
+        return await self._wait_line(lambda line: re.search(pattern, line) is not None, repr(pattern))
+
+    async def _wait_line(self, is_wanted: Callable[[str], bool], wanted: str) -> str:
         seen = 0
         while True:
             for line in self.lines[seen:]:
-                if any(text in line for text in texts):
+                if is_wanted(line):
                     return line
             seen = len(self.lines)
             if self._silent:
                 code = await self._process.wait()
                 written = "\n".join(self.lines)
-                raise ProcessEnded(
-                    f"ended with {code} before it wrote {' or '.join(map(repr, texts))}; it wrote:\n{written}"
-                )
+                raise ProcessEnded(f"ended with {code} before it wrote {wanted}; it wrote:\n{written}")
             await self._news.wait()
 
     async def wait(self) -> int:
@@ -144,19 +150,29 @@ async def open_process(
 @asynccontextmanager
 async def open_service(*arguments: str, directory: Path, **variables: str) -> AsyncIterator[ServiceProcess]:
     """`connet-trio` with these arguments in `directory`, where it also keeps its state; otherwise as `open_process`."""
-    environment = {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}
-    homes = {"XDG_STATE_HOME": str(directory / "state"), "XDG_CACHE_HOME": str(directory)}
     async with open_process(
-        [*CONNET_TRIO, *arguments], directory=directory, environment={**environment, **homes, **variables}
+        [*CONNET_TRIO, *arguments], directory=directory, environment=service_environment(directory, **variables)
     ) as service:
         yield service
+
+
+def service_environment(directory: Path, **variables: str) -> dict[str, str]:
+    """Ours, without what would change a service's mind, and with `directory` as the home of its state."""
+    environment = {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}
+    homes = {"XDG_STATE_HOME": str(directory / "state"), "XDG_CACHE_HOME": str(directory)}
+    return {**environment, **homes, **variables}
 
 
 async def status_of(service: ServiceProcess) -> dict[str, Any]:
     """The status page of a service that was told to serve one."""
     line = await service.wait_line("status page at http://")
     host, _, port = line.partition("http://")[2].partition("/")[0].rpartition(":")
-    async with await trio.open_tcp_stream(host, int(port)) as stream:
+    return await read_status(await trio.open_tcp_stream(host, int(port)))
+
+
+async def read_status(stream: trio.SocketStream) -> dict[str, Any]:
+    """The status page at the other end of a connection, which is closed."""
+    async with stream:
         await stream.send_all(b"GET / HTTP/1.1\r\nHost: status\r\nConnection: close\r\n\r\n")
         answer = b"".join([data async for data in stream])
     page: dict[str, Any] = json.loads(answer.partition(b"\r\n\r\n")[2])
