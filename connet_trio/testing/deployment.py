@@ -23,7 +23,7 @@ from connet_trio.records.status import PathStyle
 from connet_trio.relay import RelayIngressSettings, RelayServer, RelaySettings, open_relay
 from connet_trio.store import run_inline
 from connet_trio.testing.hosts import ANY
-from connet_trio.testing.nat import OPEN, NatBehavior
+from connet_trio.testing.nat import FIREWALL, OPEN, UDP_BLOCKED, NatBehavior
 from connet_trio.testing.network import DEFAULT_LINK, Host, Link, Router, SimulatedNetwork, open_network
 
 START = 1_800_000_000.0
@@ -154,7 +154,8 @@ class Deployment:
         if behavior is not None and behavior.translates:
             self._sites += 1
             outside = FIRST_SITE + self._sites if behind is None else self._next_inside(behind)
-        return self.network.add_router(behavior, None if outside is None else str(outside), behind=behind)
+        ipv6 = UDP_BLOCKED if behavior is not None and behavior.blocks else FIREWALL
+        return self.network.add_router(behavior, None if outside is None else str(outside), ipv6=ipv6, behind=behind)
 
     async def add_client(
         self,
