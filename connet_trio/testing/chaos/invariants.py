@@ -3,6 +3,7 @@
 | bound | what has to be true by then |
 | --- | --- |
 | `CONNECTED_SECONDS` | every source reaches every destination of its service |
+| `NOTICED_SECONDS` | whoever dials gets a stream that arrives whole, at the first attempt |
 | `TALKED_SECONDS` | every stream has come to its end, whole or loudly broken |
 | `FORGOTTEN_SECONDS` | nobody knows of anybody who is not there |
 """
@@ -20,6 +21,8 @@ from connet_trio.testing.chaos.world import World
 CONNECTED_SECONDS = 75.0
 """The idle timeout (20 s) before a lost session is noticed, then the longest wait between two attempts (15 s) twice,
 with an attempt (10 s) each: a relay has to be let in before clients can follow it there."""
+NOTICED_SECONDS = 30.0
+"""The idle timeout (20 s), and some: by then no dead path is taken for a living one, and every dial works."""
 TALKED_SECONDS = 150.0
 """A slow reader takes half a minute, and a stream may have to share a slow link with ten others."""
 FORGOTTEN_SECONDS = 90.0

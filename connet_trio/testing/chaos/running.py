@@ -4,7 +4,7 @@ import logging
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from connet_trio.testing.chaos import invariants
 from connet_trio.testing.chaos.drawing import DEFAULT_MINUTES, draw_plan
 from connet_trio.testing.chaos.faults import carry_out
 from connet_trio.testing.chaos.plan import Plan, TransferPlan
-from connet_trio.testing.chaos.transfers import Traffic, Transfer
+from connet_trio.testing.chaos.transfers import Traffic
 from connet_trio.testing.chaos.world import World
 from connet_trio.testing.clock import run_simulated
 from connet_trio.testing.network import open_network
@@ -113,6 +113,7 @@ class _Story:
         self._plan = world.plan
         self._outcome = outcome
         self._traffic = Traffic(world)
+        self._finals = 0
 
     async def tell(self) -> None:
         """All of it."""
@@ -144,13 +145,13 @@ class _Story:
     async def _find_peace(self) -> None:
         """What is to be true again, each by its time."""
         world, quiet_at = self._world, self._plan.quiet_at
-        began = trio.current_time()
-        await self._expect(
-            "not connected", quiet_at + invariants.CONNECTED_SECONDS, partial(invariants.unconnected, world)
-        )
-        self._outcome.connected_after = trio.current_time() - began
+        connected = quiet_at + invariants.CONNECTED_SECONDS
+        await self._of_each_source(self._talk_again, connected)
+        await self._expect("not connected", connected, partial(invariants.unconnected, world))
+        self._outcome.connected_after = trio.current_time() - quiet_at
         world.note("everybody has found everybody")
-        await self._talk_once_more()
+        await trio.sleep_until(quiet_at + invariants.NOTICED_SECONDS)
+        await self._of_each_source(self._talk_once, trio.current_time() + invariants.TALKED_SECONDS)
         last_begin = max((plan.at for plan in self._plan.transfers), default=0.0)
         talked = max(quiet_at, last_begin) + invariants.TALKED_SECONDS
         await trio.sleep_until(last_begin + LOOK_SECONDS)
@@ -158,35 +159,52 @@ class _Story:
         known = partial(invariants.registrations_left, world)
         await self._expect("not as it is", quiet_at + invariants.FORGOTTEN_SECONDS, known)
         settled = trio.current_time() + invariants.FORGOTTEN_SECONDS
-        await self._expect("left over", settled, partial(invariants.connections_left, world))
+        await self._expect("left over", settled, partial(invariants.connections_left, world), look=5.0)
 
-    async def _talk_once_more(self) -> None:
-        """One transfer from each source, all of which have to arrive whole."""
-        number = FIRST_FINAL_TRANSFER
+    async def _of_each_source(self, talk: Callable[[TransferPlan], Awaitable[None]], until: float) -> None:
+        """Have every source talk; who is not done at the bound is a violation."""
         async with trio.open_nursery() as nursery:
             for service in self._plan.services:
                 for source in service.sources:
-                    plan = TransferPlan(
-                        number=number,
-                        at=trio.current_time(),
-                        service=service.name,
-                        source=source,
-                        bytes_up=10_000,
-                        bytes_down=100_000,
-                        chunk_bytes=10_000,
-                        write_pause=0.0,
-                        read_pause=0.0,
-                    )
-                    nursery.start_soon(self._talk_to_the_end, plan)
-                    number += 1
+                    nursery.start_soon(self._bounded, talk, service.name, source, until)
 
-    async def _talk_to_the_end(self, plan: TransferPlan) -> None:
-        with trio.move_on_after(invariants.TALKED_SECONDS) as scope:
-            transfer = await self._traffic.run(plan)
-            if not _is_served(transfer):
-                self._violate(f"when all was well: {transfer}")
+    async def _bounded(
+        self, talk: Callable[[TransferPlan], Awaitable[None]], service: str, source: str, until: float
+    ) -> None:
+        self._finals += 1
+        plan = TransferPlan(
+            number=FIRST_FINAL_TRANSFER * self._finals,
+            at=trio.current_time(),
+            service=service,
+            source=source,
+            bytes_up=10_000,
+            bytes_down=100_000,
+            chunk_bytes=10_000,
+            write_pause=0.0,
+            read_pause=0.0,
+        )
+        with trio.move_on_at(until) as scope:
+            await talk(plan)
         if scope.cancelled_caught:
-            self._violate(f"when all was well, hangs: {self._traffic.transfers[plan.number]}")
+            latest = list(self._traffic.transfers.values())[-1]
+            self._violate(f"{source} does not reach {service} when all is well; the latest: {latest}")
+
+    async def _talk_again(self, plan: TransferPlan) -> None:
+        """Try until it works."""
+        while True:
+            transfer = await self._traffic.run(plan)
+            await self._traffic.wait_served(transfer)
+            if transfer.is_whole:
+                return
+            self._world.note(f"not yet: {transfer}")
+            await trio.sleep(LOOK_SECONDS)
+            plan = attrs.evolve(plan, number=plan.number + 1)
+
+    async def _talk_once(self, plan: TransferPlan) -> None:
+        transfer = await self._traffic.run(plan)
+        await self._traffic.wait_served(transfer)
+        if not transfer.is_whole:
+            self._violate(f"when all was well: {transfer}")
 
     async def _leave(self) -> None:
         """Everybody goes, clients first, and nobody knows of them any more."""
@@ -204,22 +222,20 @@ class _Story:
         await trio.sleep(ENDED_SECONDS)
         self._outcome.violations += invariants.things_left(world)
 
-    async def _expect(self, what: str, until: float, check: Callable[[], Iterable[str]]) -> None:
+    async def _expect(
+        self, what: str, until: float, check: Callable[[], Iterable[str]], *, look: float = LOOK_SECONDS
+    ) -> None:
         """Look again and again until `check` finds nothing; what it finds at the bound are violations."""
         while found := list(check()):
             if trio.current_time() >= until:
                 for text in found:
                     self._violate(f"{what}: {text}")
                 return
-            await trio.sleep(LOOK_SECONDS)
+            await trio.sleep(look)
 
     def _violate(self, text: str) -> None:
         self._world.note(f"VIOLATION {text}")
         self._outcome.violations.append(f"at {trio.current_time():.3f} s, {text}")
-
-
-def _is_served(transfer: Transfer) -> bool:
-    return transfer.is_whole
 
 
 class _Logs(logging.Handler):

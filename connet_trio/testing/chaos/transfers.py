@@ -12,6 +12,7 @@ from functools import cache
 import attrs
 import trio
 
+from connet_trio.concurrency import Watched
 from connet_trio.errors import ConnetError
 from connet_trio.quic import Stream
 from connet_trio.testing.chaos.plan import GivesUp, TransferPlan
@@ -65,7 +66,7 @@ class Traffic:
         self.transfers: dict[int, Transfer] = {}
         self.violations: list[str] = []
         self._world = world
-        self._serving: set[int] = set()
+        self._serving: Watched[frozenset[int]] = Watched(frozenset())
 
     @property
     def open(self) -> list[Transfer]:
@@ -73,7 +74,7 @@ class Traffic:
         return [
             transfer
             for number, transfer in self.transfers.items()
-            if transfer.state == "open" or number in self._serving
+            if transfer.state == "open" or number in self._serving.value
         ]
 
     async def run(self, plan: TransferPlan) -> Transfer:
@@ -96,6 +97,10 @@ class Traffic:
             transfer.state = "over"
         return transfer
 
+    async def wait_served(self, transfer: Transfer) -> None:
+        """Wait until the destination is done with it too."""
+        await self._serving.wait_value(lambda numbers: transfer.plan.number not in numbers)
+
     async def _talk(self, stream: Stream, plan: TransferPlan, transfer: Transfer) -> None:
         assert transfer.down is not None
         async with stream, trio.open_nursery() as nursery:
@@ -116,13 +121,13 @@ class Traffic:
             transfer = self.transfers[number]
             plan, side = transfer.plan, Side(transfer.plan.bytes_up)
             transfer.up = side
-            self._serving.add(number)
+            self._serving.set(self._serving.value | {number})
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_send, stream, plan, "down", b"")
                     await self._receive(stream, plan, side, "up")
             finally:
-                self._serving.discard(number)
+                self._serving.set(self._serving.value - {number})
 
     async def _receive(self, stream: Stream, plan: TransferPlan, side: Side, direction: str) -> None:
         contents = _contents(plan.number, direction)
