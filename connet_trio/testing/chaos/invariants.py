@@ -136,7 +136,7 @@ def _client_knowledge(world: World, name: str, status: ClientStatus) -> Iterator
 
 def connections_left(world: World) -> Iterator[str]:
     """Connections that nobody uses any more, and streams on any, when all streams are over."""
-    live = [thing for thing in gc.get_objects() if isinstance(thing, Connection) and not thing.is_closed]
+    live = [thing for thing in gc.get_objects() if isinstance(thing, Connection) and thing.is_established]
     streams, held = sum(connection.stream_count for connection in live), _streams_with_control(world)
     if streams != held:
         yield f"{streams} ends of streams are not over, {held} are accounted for"
