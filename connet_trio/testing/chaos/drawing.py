@@ -114,7 +114,7 @@ class _Drawing:
     # --- what they say
 
     def transfers(self) -> tuple[TransferPlan, ...]:
-        times = sorted(self.luck.uniform(5.0, self.last_fault_at + 5.0) for _ in range(self.luck.randint(6, 12)))
+        times = sorted(self.luck.uniform(5.0, self.last_fault_at + 5.0) for _ in range(self.luck.randint(5, 9)))
         return tuple(self._transfer(number, at) for number, at in enumerate(times, 1))
 
     def _transfer(self, number: int, at: float) -> TransferPlan:
@@ -224,13 +224,14 @@ def _request(luck: Random) -> _Shape:
 
 
 def _bulk(luck: Random) -> _Shape:
-    much, little = luck.randint(100, 700) * KIB, luck.randint(0, 1000)
+    much, little = luck.randint(50, 300) * KIB, luck.randint(0, 1000)
     up, down = luck.choice(((much, little), (little, much), (much, much // 3)))
     return up, down, 64 * KIB, 0.0, 0.0
 
 
 def _slow_reader(luck: Random) -> _Shape:
-    much, little = luck.randint(1050, 1500) * KIB, luck.randint(0, 1000)
+    """More than the first window of a stream (960 KiB), so that its sender has to wait for credit."""
+    much, little = luck.randint(1000, 1150) * KIB, luck.randint(0, 1000)
     up, down = luck.choice(((much, little), (little, much)))
     return up, down, 64 * KIB, 0.0, luck.choice((0.1, 0.3, 1.0))
 
@@ -241,7 +242,7 @@ def _chat(luck: Random) -> _Shape:
     return chunk * messages, chunk * messages, chunk, luck.choice((0.3, 1.0, 2.0)), 0.0
 
 
-_SHAPES = (_request, _request, _request, _bulk, _bulk, _slow_reader, _chat, _chat)
+_SHAPES = (_request, _request, _request, _bulk, _bulk, _bulk, _slow_reader, _chat, _chat)
 
 _FAULTS: Mapping[str, Callable[[_Drawing], Fault | None]] = MappingProxyType(
     {

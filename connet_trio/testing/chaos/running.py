@@ -177,9 +177,9 @@ class _Story:
             at=trio.current_time(),
             service=service,
             source=source,
-            bytes_up=10_000,
-            bytes_down=100_000,
-            chunk_bytes=10_000,
+            bytes_up=3000,
+            bytes_down=20_000,
+            chunk_bytes=8000,
             write_pause=0.0,
             read_pause=0.0,
         )
