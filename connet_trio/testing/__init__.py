@@ -26,6 +26,7 @@ from connet_trio.testing.nat import (
 )
 from connet_trio.testing.network import Fate, SimulatedNetwork, open_network
 from connet_trio.testing.routers import Router
+from connet_trio.testing.trace import readable_trace
 
 __all__ = [
     "ADDRESS_RESTRICTED",
@@ -49,6 +50,7 @@ __all__ = [
     "SimulatedNetwork",
     "open_network",
     "paths_of",
+    "readable_trace",
     "run_simulated",
     "simulated_deployment",
     "simulated_surroundings",

@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from connet_trio.engine import InterfaceAddress
+from connet_trio.errors import Refused
 from connet_trio.quic import QuicEngine
 from connet_trio.records.model import Route
 from connet_trio.records.status import PathStyle, Status
@@ -159,3 +160,24 @@ def test_the_same_seed_replays_the_same_trace(engine: QuicEngine) -> None:
     first, second = (run_simulated(scenario, seed=8) for _ in range(2))
     assert len(first) > 300
     assert first == second
+
+
+def test_clients_may_be_added_within_nurseries_that_end_before_the_deployment() -> None:
+    async def scenario(deployment: Deployment) -> None:
+        async with trio.open_nursery() as nursery:
+            destination, source = await deployment.add_pair()
+            nursery.start_soon(partial(trio.serve_listeners, echo_stream, [destination]))
+            assert await exchange(await source.dial(), b"within") == b"within"
+            nursery.cancel_scope.cancel()
+        assert len(deployment.clients) == 2
+
+    simulate(scenario)
+
+
+def test_a_client_that_cannot_start_says_why() -> None:
+    async def scenario(deployment: Deployment) -> None:
+        with pytest.raises(Refused, match="token"):
+            await deployment.add_client(token="another")
+        assert not deployment.clients
+
+    simulate(scenario)
