@@ -10,7 +10,7 @@ import trio.lowlevel
 from connet_trio.errors import DialFailed, StoreError
 from connet_trio.store import open_store
 from connet_trio.testing.chaos.machines import Disk, Machine
-from connet_trio.testing.chaos.processes import RESTART_SECONDS, Process
+from connet_trio.testing.chaos.processes import RESTART_SECONDS, Process, Up
 from connet_trio.testing.clock import run_simulated
 from connet_trio.testing.network import open_network
 
@@ -36,13 +36,12 @@ class Office:
         self.failing = False
         self.process: Process[Clerk] = Process(machine, self._serve, tasks, self.notes.append)
 
-    async def _serve(self, machine: Machine, up: Callable[[Clerk], None]) -> None:
+    async def _serve(self, machine: Machine, up: Up[Clerk]) -> None:
         self.begun.append(trio.current_time())
         if self.failing:
             raise DialFailed("nobody there")
         try:
-            up(Clerk())
-            await trio.sleep_forever()
+            await up(Clerk())
         finally:
             self.ended.append(trio.current_time())
 

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
+import attrs
 import trio
 
 from connet_trio.concurrency import Watched, first_error
@@ -23,8 +24,18 @@ class Service(Protocol):
 
 
 S = TypeVar("S", bound=Service)
-Serve = Callable[[Machine, Callable[[S], None]], Awaitable[None]]
-"""Runs a service on a machine until cancelled; calls its second argument once it works."""
+Up = Callable[[S], Awaitable[None]]
+"""Told of a service that works; returns when that is to end by itself."""
+Serve = Callable[[Machine, Up[S]], Awaitable[None]]
+"""Runs a service on a machine."""
+
+
+@attrs.frozen(eq=False)
+class _Life:
+    """From a start to the end that follows."""
+
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    leaving: trio.Event = attrs.field(factory=trio.Event)
 
 
 class Process(Generic[S]):
@@ -37,7 +48,7 @@ class Process(Generic[S]):
         self._serve = serve
         self._tasks = tasks
         self._note = note
-        self._life: trio.CancelScope | None = None
+        self._life: _Life | None = None
 
     @property
     def name(self) -> str:
@@ -52,7 +63,7 @@ class Process(Generic[S]):
     def start(self) -> None:
         """Run it from now on; nothing if it does."""
         if self._life is None:
-            self._life = trio.CancelScope()
+            self._life = _Life()
             self._note(f"{self.name} starts")
             self._tasks.start_soon(self._keep, self._life)
 
@@ -61,39 +72,41 @@ class Process(Generic[S]):
         if self._life is not None:
             self._note(f"{self.name} is killed")
             self.machine.kill()
-            self._end(self._life)
+            self._life.scope.cancel()
+            self._forget()
 
     def stop(self) -> None:
         """End it in peace; it may take as long as `drain` does."""
         if self._life is not None:
             self._note(f"{self.name} is stopped")
             life, service = self._life, self.running.value
-            self._life = None
-            self._tasks.start_soon(self._drain, life, service)
+            self._forget()
+            if service is None:
+                life.scope.cancel()  # it has not come up yet
+            else:
+                self._tasks.start_soon(self._drain, life, service)
 
-    async def _drain(self, life: trio.CancelScope, service: S | None) -> None:
-        if service is not None:
-            with trio.move_on_after(DRAIN_SECONDS):
-                await service.drain()
-        self._end(life)
+    def _forget(self) -> None:
+        self._life = None
+        self.running.set(None)
 
-    def _end(self, life: trio.CancelScope) -> None:
-        if self._life in (None, life):
-            self._life = None
-            self.running.set(None)
-        life.cancel()
+    async def _drain(self, life: _Life, service: S) -> None:
+        with trio.move_on_after(DRAIN_SECONDS):
+            await service.drain()
+        life.leaving.set()
 
-    async def _keep(self, life: trio.CancelScope) -> None:
-        def up(service: S) -> None:
+    async def _keep(self, life: _Life) -> None:
+        async def up(service: S) -> None:
             if self._life is life:
                 self.running.set(service)
+            await life.leaving.wait()
 
-        with life:
-            while True:
+        with life.scope:
+            while not life.leaving.is_set():
                 try:
                     await self._serve(self.machine, up)
                 except* ConnetError as failures:
                     self._note(f"{self.name} failed: {first_error(failures)}")
                 if self._life is life:
                     self.running.set(None)
-                await trio.sleep(RESTART_SECONDS)
+                    await trio.sleep(RESTART_SECONDS)

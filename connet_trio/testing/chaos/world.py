@@ -19,7 +19,7 @@ from connet_trio.records.model import HostPort
 from connet_trio.relay import RelayIngressSettings, RelayServer, RelaySettings, open_relay
 from connet_trio.testing.chaos.machines import Machine
 from connet_trio.testing.chaos.plan import CONTROL, ClientPlan, Plan, SitePlan
-from connet_trio.testing.chaos.processes import Process
+from connet_trio.testing.chaos.processes import Process, Up
 from connet_trio.testing.deployment import (
     CLIENT_PORT,
     CLIENTS_PORT,
@@ -170,7 +170,7 @@ class World:
 
     # --- serving
 
-    async def _serve_control(self, machine: Machine, up: Callable[[ControlServer], None]) -> None:
+    async def _serve_control(self, machine: Machine, up: Up[ControlServer]) -> None:
         ingress = partial(IngressSettings, credential=self._credential)
         settings = ControlSettings(
             client_ingresses=(ingress(address=HostPort("", CLIENTS_PORT)),),
@@ -181,10 +181,9 @@ class World:
             store_directory=machine.disk.directory,
         )
         async with open_control(settings, surroundings=machine.surroundings()) as control:
-            up(control)
-            await trio.sleep_forever()
+            await up(control)
 
-    async def _serve_relay(self, machine: Machine, up: Callable[[RelayServer], None]) -> None:
+    async def _serve_relay(self, machine: Machine, up: Up[RelayServer]) -> None:
         address = HostPort(machine.host.name, RELAY_PORT)
         settings = RelaySettings(
             token=RELAY_TOKEN,
@@ -196,10 +195,9 @@ class World:
             store_directory=machine.disk.directory,
         )
         async with open_relay(settings, surroundings=machine.surroundings()) as relay:
-            up(relay)
-            await trio.sleep_forever()
+            await up(relay)
 
-    async def _serve_client(self, machine: Machine, up: Callable[[RunningClient], None]) -> None:
+    async def _serve_client(self, machine: Machine, up: Up[RunningClient]) -> None:
         settings = ClientSettings(
             token=TOKEN,
             metadata=machine.name,
@@ -219,5 +217,5 @@ class World:
                     serving.start_soon(partial(trio.serve_listeners, serve, [destination]))
                 if machine.name in service.sources:
                     sources[service.name] = await client.add_source(service.name, route=service.route)
-            up(RunningClient(client, sources))
-            await trio.sleep_forever()
+            await up(RunningClient(client, sources))
+            serving.cancel_scope.cancel()
