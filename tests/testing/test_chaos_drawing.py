@@ -1,9 +1,18 @@
 """Plans of chaos runs: the seed decides, and what is drawn makes sense."""
 
+import pytest
+
 from connet_trio.records.model import Route
 from connet_trio.testing.chaos.drawing import SCENARIOS, draw_plan
-from connet_trio.testing.chaos.plan import Down, Plan, RelaySwap, Storm
-from connet_trio.testing.nat import Dependence
+from connet_trio.testing.chaos.plan import Down, RelaySwap, SitePlan, Storm, meet
+from connet_trio.testing.nat import (
+    ADDRESS_SYMMETRIC,
+    FIREWALL,
+    FULL_CONE,
+    PORT_RESTRICTED,
+    SYMMETRIC,
+    NatBehavior,
+)
 
 PLANS = [draw_plan(seed) for seed in range(200)]
 
@@ -47,13 +56,25 @@ def test_only_those_who_can_meet_directly_have_to() -> None:
     assert len(direct) > 10
     for plan, service in direct:
         for offering in service.destinations:
-            for using in service.sources:
-                assert _meet(plan, offering, using)
+            assert all(meet(plan.site_of(offering), plan.site_of(using)) for using in service.sources)
 
 
-def _meet(plan: Plan, *names: str) -> bool:
-    sites = [next(client.site for client in plan.clients if client.name == name) for name in names]
-    routers = [nat for site in plan.sites if site.name in sites for nat in (site.nat, site.carrier) if nat is not None]
-    return (
-        None in sites or sites[0] == sites[1] or all(nat.mapping is Dependence.ENDPOINT_INDEPENDENT for nat in routers)
-    )
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (None, SYMMETRIC, True),
+        (PORT_RESTRICTED, FULL_CONE, True),
+        (FIREWALL, PORT_RESTRICTED, True),
+        (PORT_RESTRICTED, SYMMETRIC, False),
+        (FULL_CONE, ADDRESS_SYMMETRIC, False),
+    ],
+)
+def test_who_is_sure_to_meet(one: NatBehavior | None, other: NatBehavior, expected: bool) -> None:
+    first = None if one is None else SitePlan(name="site1", nat=one, carrier=None)
+    assert meet(first, SitePlan(name="site2", nat=other, carrier=None)) is expected
+
+
+def test_the_nat_of_a_carrier_counts_but_not_between_neighbors() -> None:
+    behind_carrier = SitePlan(name="site1", nat=FULL_CONE, carrier=SYMMETRIC)
+    assert not meet(behind_carrier, SitePlan(name="site2", nat=FULL_CONE, carrier=None))
+    assert meet(behind_carrier, behind_carrier)

@@ -22,6 +22,7 @@ from connet_trio.testing.chaos.plan import (
     StoreTrouble,
     Storm,
     TransferPlan,
+    meet,
 )
 from connet_trio.testing.links import Link
 from connet_trio.testing.nat import (
@@ -32,7 +33,6 @@ from connet_trio.testing.nat import (
     PORT_RESTRICTED,
     SYMMETRIC,
     UDP_BLOCKED,
-    Dependence,
 )
 
 NATS = (FULL_CONE, ADDRESS_RESTRICTED, PORT_RESTRICTED, PORT_RESTRICTED, ADDRESS_SYMMETRIC, SYMMETRIC, FIREWALL)
@@ -80,19 +80,11 @@ class _Drawing:
         sources = luck.randint(1, min(2, len(names) - destinations))
         offering, using = names[:destinations], names[destinations : destinations + sources]
         routes = [Route.ANY, Route.ANY, Route.ANY, Route.RELAY]
-        if all(self._meet(one, other) for one in offering for other in using):
+        if all(meet(self._site_of(one), self._site_of(other)) for one in offering for other in using):
             routes.append(Route.DIRECT)
         return ServicePlan(
             name=f"service{number}", route=luck.choice(routes), destinations=tuple(offering), sources=tuple(using)
         )
-
-    def _meet(self, one: str, other: str) -> bool:
-        """Whether two clients are sure to reach each other directly: one is open, or both have mappings for anybody."""
-        sites = [self._site_of(name) for name in (one, other)]
-        if None in sites or sites[0] is sites[1]:
-            return True
-        behaviors = [nat for site in sites if site is not None for nat in (site.nat, site.carrier) if nat is not None]
-        return all(nat.mapping is Dependence.ENDPOINT_INDEPENDENT for nat in behaviors)
 
     def _site_of(self, client: str) -> SitePlan | None:
         wanted = next(plan.site for plan in self.clients if plan.name == client)

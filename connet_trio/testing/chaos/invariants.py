@@ -4,6 +4,7 @@
 | --- | --- |
 | `CONNECTED_SECONDS` | every source reaches every destination of its service |
 | `NOTICED_SECONDS` | whoever dials gets a stream that arrives whole, at the first attempt |
+| `DIRECT_SECONDS` | those who can reach each other directly do |
 | `TALKED_SECONDS` | every stream has come to its end, whole or loudly broken |
 | `FORGOTTEN_SECONDS` | nobody knows of anybody who is not there |
 """
@@ -16,6 +17,7 @@ from connet_trio.endpoints import Endpoint
 from connet_trio.quic import Connection, Stream, Transport
 from connet_trio.records.model import Role
 from connet_trio.records.status import ClientStatus, PathStyle, Status
+from connet_trio.testing.chaos.plan import meet
 from connet_trio.testing.chaos.world import World
 
 CONNECTED_SECONDS = 75.0
@@ -23,6 +25,9 @@ CONNECTED_SECONDS = 75.0
 with an attempt (10 s) each: a relay has to be let in before clients can follow it there."""
 NOTICED_SECONDS = 30.0
 """The idle timeout (20 s), and some: by then no dead path is taken for a living one, and every dial works."""
+DIRECT_SECONDS = 120.0
+"""A peer that did not answer is dialled again after 15 s at most, for 20 s; and its new address, if it has one, has to
+come to be known first."""
 TALKED_SECONDS = 150.0
 """A slow reader takes half a minute, and a stream may have to share a slow link with ten others."""
 FORGOTTEN_SECONDS = 90.0
@@ -46,6 +51,20 @@ def unconnected(world: World) -> Iterator[str]:
             if missing:
                 why = "; ".join(f"{peer.metadata}: {peer.why}" for peer in peers.values() if peer.path is None)
                 yield f"{name} has no path to {', '.join(sorted(missing))} for {service.name} ({why or 'not listed'})"
+
+
+def indirect(world: World) -> Iterator[str]:
+    """Which pairs that are sure to meet directly, and may, do not."""
+    plan = world.plan
+    for service in plan.services:
+        for name in service.sources if service.route.allows_direct else ():
+            running = world.clients[name].running.value
+            peers = {} if running is None else running.client.status().sources[service.name].peers
+            direct = {peer.metadata for peer in peers.values() if peer.path not in (None, PathStyle.RELAY)}
+            for other in service.destinations:
+                if meet(plan.site_of(name), plan.site_of(other)) and other not in direct:
+                    why = "; ".join(peer.why for peer in peers.values() if peer.metadata == other)
+                    yield f"{name} does not reach {other} directly for {service.name} ({why or 'not listed'})"
 
 
 def registrations_left(world: World) -> Iterator[str]:

@@ -10,7 +10,7 @@ import attrs
 
 from connet_trio.records.model import Route
 from connet_trio.testing.links import Link
-from connet_trio.testing.nat import NatBehavior
+from connet_trio.testing.nat import Dependence, NatBehavior
 
 CONTROL = "control"
 
@@ -34,6 +34,17 @@ class ClientPlan:
     """None on the internet."""
     ipv6: bool
     """Whether it has an address of that kind too, which is known outside."""
+
+
+def meet(one: SitePlan | None, other: SitePlan | None) -> bool:
+    """Whether clients at two sites, None on the internet, are sure to reach each other directly.
+
+    One is open, both are at the same, or every router on the way has mappings that are good for anybody.
+    """
+    if one is None or other is None or one == other:
+        return True
+    routers = [nat for site in (one, other) for nat in (site.nat, site.carrier) if nat is not None]
+    return all(nat.mapping is Dependence.ENDPOINT_INDEPENDENT for nat in routers)
 
 
 @attrs.frozen(kw_only=True)
@@ -183,6 +194,11 @@ class Plan:
     def quiet_at(self) -> float:
         """When nothing is wrong any more."""
         return max((fault.at + abs(fault.seconds) for fault in self.faults), default=0.0)
+
+    def site_of(self, client: str) -> SitePlan | None:
+        """Where a client is when it is at home."""
+        name = next(plan.site for plan in self.clients if plan.name == client)
+        return next((site for site in self.sites if site.name == name), None)
 
     @property
     def relays_at_last(self) -> frozenset[str]:

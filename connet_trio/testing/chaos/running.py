@@ -158,6 +158,7 @@ class _Story:
         await self._expect("hangs", talked, lambda: map(str, self._traffic.open))
         known = partial(invariants.registrations_left, world)
         await self._expect("not as it is", quiet_at + invariants.FORGOTTEN_SECONDS, known)
+        await self._expect("indirect", quiet_at + invariants.DIRECT_SECONDS, partial(invariants.indirect, world))
         settled = trio.current_time() + invariants.FORGOTTEN_SECONDS
         await self._expect("left over", settled, partial(invariants.connections_left, world), look=5.0)
 
