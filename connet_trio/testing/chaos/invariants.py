@@ -176,6 +176,14 @@ def connections_left(world: World) -> Iterator[str]:
         yield f"{len(live)} ends of connections are open, {expected} are accounted for"
 
 
+def memory_left(world: World) -> Iterator[str]:
+    """Connections that are over and that somebody still holds: each service may, the last one that it has accepted."""
+    gc.collect()
+    closed = [thing for thing in gc.get_objects() if isinstance(thing, Connection) and thing.is_closed]
+    if len(closed) > len(world.parties):
+        yield f"{len(closed)} ends of connections that are over are in memory, one of them {closed[-1].lost}"
+
+
 def _streams_with_control(world: World) -> int:
     """Ends of those that last: one for each announcement, and one for relays of each endpoint that may use any."""
     return 2 * (_endpoints(world).total() + _endpoints(world, relayed=True).total())

@@ -161,6 +161,8 @@ class _Story:
         await self._expect("indirect", quiet_at + invariants.DIRECT_SECONDS, partial(invariants.indirect, world))
         settled = trio.current_time() + invariants.FORGOTTEN_SECONDS
         await self._expect("left over", settled, partial(invariants.connections_left, world), look=5.0)
+        settled = trio.current_time() + invariants.FORGOTTEN_SECONDS
+        await self._expect("left over", settled, partial(invariants.memory_left, world), look=5.0)
 
     async def _of_each_source(self, talk: Callable[[TransferPlan], Awaitable[None]], until: float) -> None:
         """Have every source talk; who is not done at the bound is a violation."""
