@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 
 import trio
 
@@ -27,6 +28,15 @@ class StreamBroken(trio.BrokenResourceError):
 
 class AbortableStream(trio.abc.HalfCloseableStream):
     """What `splice` joins: QUIC streams, and others that can play the part."""
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close; a block that an exception or a cancellation ends has not said all: both directions are abandoned."""
+        if exc_type is not None:
+            self.reset()
+            self.stop()
+        await self.aclose()
 
     @property
     def ends_are_whole(self) -> bool:

@@ -36,6 +36,7 @@ async def keep_session(
         lasting = refusals_last and isinstance(error, Refused)
         delay = backoff.longest if lasting else backoff.next_delay(attempt.uptime())
         report(error, delay)
+        del error  # its traceback holds all that the session had, which would else stay for as long as the next one
         await trio.sleep(delay)
 
 

@@ -78,7 +78,7 @@ class RelayLink:
         self._on_change = on_change
         self._handle_stream = handle_stream
         self._make_offer = make_offer
-        self._outage = Outage(logger, f"{label}: relay {self.label}")
+        self._outage = Outage(logger, f"{label}: relay {self.label}", refusals_last=False)
         self._older = self._make_older(preferred=False)
         self._replaced = trio.Event()
 

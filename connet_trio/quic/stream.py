@@ -291,9 +291,18 @@ class Stream(AbortableStream):
     # --- ending
 
     async def aclose(self) -> None:
-        """End both directions: FIN if nothing was abandoned, STOP_SENDING for what is unread (trap T17)."""
-        self.close()
-        await trio.lowlevel.checkpoint()
+        """End both directions: FIN if nothing was abandoned, STOP_SENDING for what is unread (trap T17).
+
+        If cancelled, as `abort`: whoever is cancelled has seldom said all.
+        """
+        try:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        except trio.Cancelled:
+            self.abort()
+            raise
+        finally:
+            self.close()
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     def close(self) -> None:
         """`aclose` without waiting."""

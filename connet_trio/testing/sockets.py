@@ -51,6 +51,7 @@ class SimulatedSocket:
         self._paths: dict[tuple[AddressPort, bytes | None, int], NetworkPath] = {}
         self._sources: dict[NetworkPath, AddressPort] = {}
         self._closed = False
+        self._abandoned = False
 
     @property
     def local_address(self) -> AddressPort:
@@ -64,6 +65,8 @@ class SimulatedSocket:
 
     async def wait_readable(self) -> None:
         """Return when `receive_batch` has something, or at once after `close`."""
+        if self._abandoned:
+            await trio.sleep_forever()
         if self._inbox or self._closed:
             await trio.lowlevel.checkpoint()
         else:
@@ -104,10 +107,21 @@ class SimulatedSocket:
 
     def close(self) -> None:
         """Give the port back, and let a waiter return. Idempotent."""
+        if self._abandoned:
+            return
         self._closed = True
         self._inbox.clear()
         self._host.release(self)
         self._waiters.unpark_all()
+
+    def abandon(self) -> None:
+        """Be as the socket of a process that was killed: the port is free, and whoever still uses it is not heard.
+
+        `wait_readable` returns no more, so that its waiters, who are to be cancelled, do not find it closed.
+        """
+        self._closed = self._abandoned = True
+        self._inbox.clear()
+        self._host.release(self)
 
     def put(self, data: bytes, source: AddressPort, local: AddressPort, zone: int) -> bool:
         """Take a datagram from the network; False when the inbox is full. An empty one is dropped, as elsewhere.

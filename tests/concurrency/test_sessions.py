@@ -1,5 +1,7 @@
 """The one retry loop."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from random import Random
 
@@ -154,3 +156,25 @@ async def test_it_ends_when_it_is_cancelled(autojump_clock: MockClock, moment: f
         await keep_session(script.run, Backoff(WorstLuck(0)), script.report)
     assert scope.cancelled_caught
     assert script.began == [0.0]
+
+
+async def test_what_a_session_had_is_gone_while_the_next_one_stands(autojump_clock: MockClock) -> None:
+    class Belongings:
+        """Of one session: a connection, and what it buffers."""
+
+    seen: list[weakref.ref[Belongings]] = []
+
+    async def run_session(up: Callable[[], None]) -> None:
+        belongings = Belongings()
+        seen.append(weakref.ref(belongings))
+        up()
+        if len(seen) == 1:
+            raise PathLost(f"lost with {belongings}")
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keep_session, run_session, Backoff(Random(1)), lambda error, delay: None)
+        await trio.sleep(60)
+        gc.collect()
+        assert [belongings() is None for belongings in seen] == [True, False]
+        nursery.cancel_scope.cancel()
