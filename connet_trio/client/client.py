@@ -26,7 +26,7 @@ from connet_trio.client.upkeep import Upkeep
 from connet_trio.concurrency import Workload, outlasting, single_error
 from connet_trio.endpoints import ClientContext, Destination, DirectContext, DirectPort, Endpoint, Source
 from connet_trio.errors import BindFailed, ConfigError, EndpointClosed
-from connet_trio.forward import open_tcp_listeners, serve_destination_stream, serve_source
+from connet_trio.forward import OpenFiles, open_tcp_listeners, serve_destination_stream, serve_source
 from connet_trio.nat import read_interfaces
 from connet_trio.quic import (
     DatagramSocket,
@@ -151,6 +151,7 @@ class Client:
         self._destinations: dict[str, Destination] = {}
         self._sources: dict[str, Source] = {}
         self._workload = Workload()
+        self._files = OpenFiles()
         self._accepting_scopes: list[trio.CancelScope] = []
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -267,6 +268,7 @@ class Client:
                 settings.target,
                 settings.dial_timeout,
                 traffic=destination.known.traffic,
+                files=self._files,
             )
 
     async def _serve_source(
@@ -285,6 +287,7 @@ class Client:
                 traffic=source.known.traffic,
                 streams=self._tasks,
                 workload=self._workload,
+                files=self._files,
                 task_status=task_status,
             )
 
