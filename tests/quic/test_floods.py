@@ -32,6 +32,7 @@ CLOSED_WITH = {
     "new connection IDs, never acknowledging": QuicErrorCode.CONNECTION_ID_LIMIT_ERROR,
     "pings": QuicErrorCode.PROTOCOL_VIOLATION,
     "stream gaps": QuicErrorCode.PROTOCOL_VIOLATION,
+    "streams without end": QuicErrorCode.STREAM_LIMIT_ERROR,
 }
 """What ends a connection within a few packets. The others may go on."""
 
