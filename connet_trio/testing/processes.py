@@ -142,12 +142,14 @@ async def open_process(
 
 
 @asynccontextmanager
-async def open_service(*arguments: str, directory: Path, **variables: str) -> AsyncIterator[ServiceProcess]:
+async def open_service(
+    *arguments: str, directory: Path, program: Sequence[str] = CONNET_TRIO, **variables: str
+) -> AsyncIterator[ServiceProcess]:
     """`connet-trio` with these arguments in `directory`, where it also keeps its state; otherwise as `open_process`."""
     environment = {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}
     homes = {"XDG_STATE_HOME": str(directory / "state"), "XDG_CACHE_HOME": str(directory)}
     async with open_process(
-        [*CONNET_TRIO, *arguments], directory=directory, environment={**environment, **homes, **variables}
+        [*program, *arguments], directory=directory, environment={**environment, **homes, **variables}
     ) as service:
         yield service
 
