@@ -80,6 +80,7 @@ def test_clients_with_different_luck_spread_out() -> None:
     assert len(third_delays) == 50
 
 
+@pytest.mark.reliability(line=14)
 def test_a_thousand_who_are_told_goodbye_at_once_do_not_come_back_in_one_second() -> None:
     delays = sorted(Backoff(Random(seed), goodbye_spread=15.0).next_delay(3600.0, goodbye=True) for seed in range(1000))
     assert max(sum(begin <= delay < begin + 1 for delay in delays) for begin in delays) <= 200

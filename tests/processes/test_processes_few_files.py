@@ -48,6 +48,7 @@ def many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (3 * DIALS, hard))
 
 
+@pytest.mark.reliability(line=17)
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux changes the limits of a process that runs")
 @pytest.mark.usefixtures("many_files")
 async def test_a_thousand_dials_beyond_what_may_be_open_are_refused_and_hold_up_nobody(site: LocalSite) -> None:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 
 from connet_trio.client import open_client
@@ -59,6 +60,7 @@ def identity(page: dict[str, Any]) -> str:
     return str(page["relay-server-id"])
 
 
+@pytest.mark.reliability(line=16)
 async def test_a_record_that_was_half_written_is_all_that_is_lost(site: LocalSite) -> None:
     with trio.fail_after(60):
         async with control_on(site) as control:
@@ -72,6 +74,7 @@ async def test_a_record_that_was_half_written_is_all_that_is_lost(site: LocalSit
             assert await control.stop() == 0
 
 
+@pytest.mark.reliability(line=16)
 async def test_a_damaged_store_loses_what_lay_where_the_damage_is_and_a_full_disk_loses_nothing(
     site: LocalSite,
 ) -> None:

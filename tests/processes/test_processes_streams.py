@@ -6,6 +6,7 @@ The suite opens a tenth of what the figure is meant for; `CONNET_TRIO_STREAMS=10
 import os
 from functools import partial
 
+import pytest
 import trio
 
 from connet_trio.client import Client, open_client
@@ -36,6 +37,7 @@ def connection_to(client: Client, port: int) -> Connection:
     return connection
 
 
+@pytest.mark.reliability(line=21)
 async def test_streams_opened_and_reset_at_once_cost_hardly_any_memory(site: LocalSite) -> None:
     with trio.fail_after(40 + STREAMS / 25):
         async with (

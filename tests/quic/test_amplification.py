@@ -81,6 +81,7 @@ async def capture_first(pair: Pair, names: int) -> list[bytes]:
     return pair.near.sent[: 1 + names // 5]
 
 
+@pytest.mark.reliability(line=24)
 @pytest.mark.parametrize("listen", LISTENERS)
 @given(seed=st.integers(0, 1 << 32), names=st.sampled_from([0, 7, 14]))
 @settings(max_examples=15)
@@ -109,6 +110,7 @@ def test_a_forged_address_never_gets_more_than_three_times_what_was_sent_in_its_
     run_simulated(scenario, seed=seed)
 
 
+@pytest.mark.reliability(line=24)
 @given(seed=st.integers(0, 1 << 32), busy=st.booleans())
 @settings(max_examples=8)
 def test_a_connection_that_is_said_to_have_moved_sends_no_more_than_that_before_it_is_sure(

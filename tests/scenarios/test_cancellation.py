@@ -208,6 +208,7 @@ def server_settings(deployment: Deployment) -> ServerSettings:
     )
 
 
+@pytest.mark.reliability(line=34)
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("open_block", "settings", "seconds"),
@@ -231,6 +232,7 @@ def test_a_block_that_is_cancelled_leaves_nothing_behind(open_block: Any, settin
     simulate(scenario)
 
 
+@pytest.mark.reliability(line=34)
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("run", "settings"),
@@ -253,6 +255,7 @@ def test_its_twin_leaves_nothing_behind_either(run: Any, settings: Any) -> None:
     simulate(scenario)
 
 
+@pytest.mark.reliability(line=34)
 def test_a_client_with_endpoints_that_is_cancelled_leaves_nothing_behind() -> None:
     async def scenario(lab: Lab) -> None:
         async def attempt() -> None:
@@ -282,6 +285,7 @@ def test_a_client_with_endpoints_that_is_cancelled_leaves_nothing_behind() -> No
 # --- what a client is asked to do
 
 
+@pytest.mark.reliability(line=34)
 @pytest.mark.long
 @pytest.mark.parametrize("route", [Route.RELAY, Route.DIRECT, Route.ANY])
 @pytest.mark.parametrize("add", [Client.add_destination, Client.add_source])
@@ -296,6 +300,7 @@ def test_an_endpoint_whose_announcement_is_cancelled_is_neither_announced_nor_re
     simulate(scenario)
 
 
+@pytest.mark.reliability(line=34)
 @pytest.mark.parametrize("route", [Route.RELAY, Route.DIRECT])
 def test_a_dial_that_is_cancelled_leaves_no_stream_behind(route: Route) -> None:
     async def scenario(lab: Lab) -> None:
@@ -315,6 +320,7 @@ def test_a_dial_that_is_cancelled_leaves_no_stream_behind(route: Route) -> None:
     simulate(scenario)
 
 
+@pytest.mark.reliability(line=34)
 def test_waiting_for_a_path_may_be_cancelled() -> None:
     async def scenario(lab: Lab) -> None:
         source = await (await lab.deployment.add_client()).add_source("db")
@@ -328,6 +334,7 @@ def test_waiting_for_a_path_may_be_cancelled() -> None:
     simulate(scenario)
 
 
+@pytest.mark.reliability(line=34)
 def test_no_stream_is_lost_because_accepting_was_cancelled() -> None:
     async def scenario(lab: Lab) -> None:
         destination, source = await lab.deployment.add_pair()

@@ -154,6 +154,7 @@ def run(clients: int, outage: Outage, quic_engine: QuicEngine) -> tuple[int, flo
         return run_simulated(lose_control, clients, outage, quic_engine, Path(store), seed=14)
 
 
+@pytest.mark.reliability(line=14)
 @pytest.mark.long
 @pytest.mark.parametrize("outage", [Outage(says_goodbye=True, seconds=1.0), Outage(says_goodbye=False, seconds=1.0)])
 def test_clients_of_a_control_that_restarts_come_back_one_by_one(quic_engine: QuicEngine, outage: Outage) -> None:

@@ -189,6 +189,7 @@ def overwrite(database: Path, start: int, data: bytes) -> None:
         file.write(data)
 
 
+@pytest.mark.reliability(line=16)
 @pytest.mark.parametrize(
     ("damage", "kept"),
     [
@@ -225,6 +226,7 @@ async def test_a_damaged_database_is_moved_aside_and_a_fresh_one_started(
         assert store.warnings == ()
 
 
+@pytest.mark.reliability(line=16)
 async def test_damage_to_one_long_value_costs_that_one_alone(tmp_path: Path) -> None:
     directory = tmp_path / "state"
     async with open_store(directory) as store:
@@ -342,6 +344,7 @@ def file_size_limit_lifted() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 
 
+@pytest.mark.reliability(line=16)
 async def test_a_full_disk_fails_the_write_and_keeps_the_old_value(tmp_path: Path) -> None:
     async with open_store(tmp_path / "state") as store:
         await store.put("key", b"value")
@@ -352,6 +355,7 @@ async def test_a_full_disk_fails_the_write_and_keeps_the_old_value(tmp_path: Pat
         assert await store.get("key") == b"new value"
 
 
+@pytest.mark.reliability(line=16)
 async def test_a_full_disk_does_not_keep_a_service_from_starting(tmp_path: Path) -> None:
     database = await filled_database(tmp_path / "state")
     with file_size_limit(10_000):  # what SQLite keeps beside a database takes 32 KiB
