@@ -11,6 +11,7 @@ import os
 import pkgutil
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -95,6 +96,10 @@ def frames_of(version: WireVersion) -> Callable[[bytes], object]:
     return read
 
 
+def join_frames(version: WireVersion, many: list[bytes]) -> bytes:
+    return b"".join(encode_frame(payload, version) for payload in many)
+
+
 def find_route(data: bytes) -> object:
     return RoutingTable().find(data or b"\0")
 
@@ -112,7 +117,7 @@ DECODERS: dict[str, Decoder] = {
     **{
         f"frames {version.name}": Decoder(
             frames_of(version),
-            payloads.map(lambda many, version=version: b"".join(encode_frame(each, version) for each in many)),
+            payloads.map(partial(join_frames, version)),
             RemoteProtocolError,
         )
         for version in WireVersion
