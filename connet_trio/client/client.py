@@ -181,7 +181,7 @@ class Client:
     async def serve_destination(self, settings: DestinationSettings) -> Destination:
         """A destination whose streams go to a TCP service; raises as `add_destination`."""
         destination = await self.add_destination(settings.name, route=settings.route)
-        self._tasks.start_soon(self._serve_destination, destination, settings)
+        self._tasks.start_soon(self._serve_destination, destination, settings, self._new_accepting_scope())
         return destination
 
     async def serve_source(self, settings: SourceSettings) -> Source:
@@ -193,7 +193,8 @@ class Client:
             for listener in listeners:
                 listener.socket.close()
             raise
-        await self._tasks.start(self._serve_source, source, listeners)
+        # from here on without a wait, at which this could be cancelled and leave an endpoint that nobody serves
+        self._tasks.start_soon(self._serve_source, source, listeners, self._new_accepting_scope())
         places = ", ".join(str(HostPort(*listener.socket.getsockname()[:2])) for listener in listeners)
         logger.info("%s: listening on %s", source.label, places)
         return source
@@ -250,9 +251,16 @@ class Client:
             del endpoints[endpoint.name]
             raise
 
-    async def _serve_destination(self, destination: Destination, settings: DestinationSettings) -> None:
-        with trio.CancelScope() as scope:
-            self._accepting_scopes.append(scope)
+    def _new_accepting_scope(self) -> trio.CancelScope:
+        """For a task that accepts until this client drains, though it may not have begun by then."""
+        scope = trio.CancelScope()
+        self._accepting_scopes.append(scope)
+        return scope
+
+    async def _serve_destination(
+        self, destination: Destination, settings: DestinationSettings, accepting: trio.CancelScope
+    ) -> None:
+        with accepting:
             while True:
                 try:
                     stream = await destination.accept()
@@ -272,14 +280,9 @@ class Client:
             )
 
     async def _serve_source(
-        self,
-        source: Source,
-        listeners: list[trio.SocketListener],
-        *,
-        task_status: trio.TaskStatus[list[trio.SocketListener]],
+        self, source: Source, listeners: list[trio.SocketListener], accepting: trio.CancelScope
     ) -> None:
-        with trio.CancelScope() as scope:
-            self._accepting_scopes.append(scope)
+        with accepting:
             await serve_source(
                 listeners,
                 source.name,
@@ -288,7 +291,6 @@ class Client:
                 streams=self._tasks,
                 workload=self._workload,
                 files=self._files,
-                task_status=task_status,
             )
 
 

@@ -8,6 +8,7 @@ what it has waited for in its hands, and meets the cancellation at its next chec
 
 import gc
 import itertools
+import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 import trio
 
-from connet_trio.client import Client, ClientSettings, open_client, run_client
+from connet_trio.client import Client, ClientSettings, SourceSettings, open_client, run_client
 from connet_trio.control import ControlSettings, IngressSettings, open_control, run_control
 from connet_trio.endpoints import Source
 from connet_trio.engine import Restriction
@@ -296,6 +297,26 @@ def test_an_endpoint_whose_announcement_is_cancelled_is_neither_announced_nor_re
         client = await lab.deployment.add_client()
         await lab.cancel_everywhere(partial(add, client, "db", route=route), seconds=0.02, stride=2)
         assert list(lab.deployment.control.status().endpoints) == ["db"]
+
+    simulate(scenario)
+
+
+@pytest.mark.reliability(line=34)
+def test_a_port_of_a_source_that_is_cancelled_is_free() -> None:
+    async def scenario(lab: Lab) -> None:
+        client = await lab.deployment.add_client()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        settings = SourceSettings(name="db", listen=HostPort("127.0.0.1", port), route=Route.RELAY)
+
+        async def attempt() -> None:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))  # fails where the attempt before has left it taken
+            await client.serve_source(settings)
+
+        await lab.cancel_everywhere(attempt, seconds=0.02, stride=2)
+        assert list(client.status().sources) == ["db"]
 
     simulate(scenario)
 
