@@ -27,7 +27,7 @@ from connet_trio.concurrency import AbortableStream, Workload, outlasting, singl
 from connet_trio.endpoints import ClientContext, Destination, DirectContext, DirectPort, Endpoint, Source
 from connet_trio.engine import NO_BALANCING, Balancing
 from connet_trio.errors import BindFailed, ConfigError, EndpointClosed
-from connet_trio.forward import open_tcp_listeners, serve_destination_stream, serve_source
+from connet_trio.forward import OpenFiles, open_tcp_listeners, serve_destination_stream, serve_source
 from connet_trio.nat import read_interfaces
 from connet_trio.quic import (
     DatagramSocket,
@@ -152,6 +152,7 @@ class Client:
         self._destinations: dict[str, Destination] = {}
         self._sources: dict[str, Source] = {}
         self._workload = Workload()
+        self._files = OpenFiles()
         self._accepting_scopes: list[trio.CancelScope] = []
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -209,7 +210,7 @@ class Client:
             relay_encryptions=settings.relay_encryptions,
             proxy_version=settings.proxy_version,
         )
-        self._tasks.start_soon(self._serve_destination, destination, settings)
+        self._tasks.start_soon(self._serve_destination, destination, settings, self._new_accepting_scope())
         return destination
 
     async def serve_source(self, settings: SourceSettings) -> Source:
@@ -227,7 +228,8 @@ class Client:
             for listener in listeners:
                 listener.socket.close()
             raise
-        await self._tasks.start(self._serve_source, source, listeners)
+        # from here on without a wait, at which this could be cancelled and leave an endpoint that nobody serves
+        self._tasks.start_soon(self._serve_source, source, listeners, self._new_accepting_scope())
         places = ", ".join(str(HostPort(*listener.socket.getsockname()[:2])) for listener in listeners)
         logger.info("%s: listening on %s", source.label, places)
         return source
@@ -291,9 +293,16 @@ class Client:
             raise ConfigError("no relay encryption is allowed, expected at least one")
         return encryptions
 
-    async def _serve_destination(self, destination: Destination, settings: DestinationSettings) -> None:
-        with trio.CancelScope() as scope:
-            self._accepting_scopes.append(scope)
+    def _new_accepting_scope(self) -> trio.CancelScope:
+        """For a task that accepts until this client drains, though it may not have begun by then."""
+        scope = trio.CancelScope()
+        self._accepting_scopes.append(scope)
+        return scope
+
+    async def _serve_destination(
+        self, destination: Destination, settings: DestinationSettings, accepting: trio.CancelScope
+    ) -> None:
+        with accepting:
             while True:
                 try:
                     stream = await destination.accept()
@@ -309,17 +318,13 @@ class Client:
                 settings.target,
                 settings.dial_timeout,
                 traffic=destination.known.traffic,
+                files=self._files,
             )
 
     async def _serve_source(
-        self,
-        source: Source,
-        listeners: list[trio.SocketListener],
-        *,
-        task_status: trio.TaskStatus[list[trio.SocketListener]],
+        self, source: Source, listeners: list[trio.SocketListener], accepting: trio.CancelScope
     ) -> None:
-        with trio.CancelScope() as scope:
-            self._accepting_scopes.append(scope)
+        with accepting:
             await serve_source(
                 listeners,
                 source.name,
@@ -327,7 +332,7 @@ class Client:
                 traffic=source.known.traffic,
                 streams=self._tasks,
                 workload=self._workload,
-                task_status=task_status,
+                files=self._files,
             )
 
 

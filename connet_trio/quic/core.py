@@ -50,6 +50,8 @@ PING_PADDING_BYTES = 24
 LONE_ACK_SECONDS = 0.005
 """How long a single packet waits for its acknowledgement, which may leave together with an answer; the transport
 parameters allow 25 ms. From the second packet on (RFC 9000 section 13.2.2) it waits no longer than aioquic lets it."""
+AMPLIFICATION = 3
+"""How many times what came from an address is sent to it before it has shown that it gets what we send."""
 CLOSE_REPEATS = 8
 """How often at most a close is repeated to a peer that goes on talking, when it has sent twice as much each time."""
 DUPLICATE_WINDOW_PACKETS = 1024
@@ -254,6 +256,8 @@ class Core(BoundedConnection):
             self._receive_one(data, self._known_path(path), now)
             if self._state is QuicConnectionState.CLOSING:
                 self._closing_heard += 1
+                if self._network_paths[0].addr == path:  # aioquic no longer counts
+                    self._network_paths[0].bytes_received += len(data)
         heard = not self._ack_eliciting_sent_since_receipt
         self._ack_eliciting_sent_since_receipt = sent and not heard
         return heard
@@ -313,7 +317,8 @@ class Core(BoundedConnection):
         self.forget_acknowledgements()
         self._note_send_limit()
         if closing:
-            self._close_datagrams = datagrams
+            # aioquic bounds what it sends to an address that may be forged, but for this
+            self._close_datagrams = datagrams = datagrams if self._may_have_sent(0) else []
         if self._pacing_at is not None and self._pacing_at <= now:  # the burst is spent; there is nothing to wait for
             self.has_more, self._pacing_at = True, None
         return datagrams
@@ -329,8 +334,17 @@ class Core(BoundedConnection):
     def _repeat_close(self) -> Batch:
         if self._closing_heard < self._repeat_close_at or self._repeat_close_at >= 1 << CLOSE_REPEATS:
             return []
+        size = sum(len(data) for data, _ in self._close_datagrams)
+        if not self._may_have_sent(size):
+            return []
+        self._network_paths[0].bytes_sent += size
         self._repeat_close_at = 2 * self._closing_heard
         return self._close_datagrams
+
+    def _may_have_sent(self, more: int) -> bool:
+        """Whether so many bytes, beyond those counted, may go to where we send (RFC 9000 section 8.1)."""
+        path = self._network_paths[0]
+        return bool(path.is_validated or path.bytes_sent + more <= AMPLIFICATION * path.bytes_received)
 
     @property
     def ending(self) -> ConnectionTerminated | None:

@@ -37,6 +37,7 @@ class Script:
     began: list[float] = attrs.field(factory=list)
     reports: list[tuple[ConnetError, float]] = attrs.field(factory=list)
     refusals_last: bool = True
+    goodbye_spread: float | None = None
 
     async def run(self, up: Callable[[], None]) -> None:
         number = len(self.began)
@@ -56,8 +57,9 @@ class Script:
             raise GivenUp
 
     async def play(self) -> None:
+        backoff = Backoff(WorstLuck(0), goodbye_spread=self.goodbye_spread)
         with pytest.raises(GivenUp):
-            await keep_session(self.run, Backoff(WorstLuck(0)), self.report, refusals_last=self.refusals_last)
+            await keep_session(self.run, backoff, self.report, refusals_last=self.refusals_last)
 
     @property
     def delays(self) -> list[float]:
@@ -78,6 +80,15 @@ async def test_only_a_session_that_worked_for_long_earns_a_short_delay(autojump_
     script = Script([lost] * 5, [1.0, 1.0, 1.0, 3600.0, None])
     await script.play()
     assert script.delays == pytest.approx([0.01, 0.03, 0.09, 0.01, 0.03])
+
+
+async def test_a_session_that_the_other_side_ends_is_made_again_at_a_moment_of_its_own(
+    autojump_clock: MockClock,
+) -> None:
+    goodbye, gone = PathLost("closed by the peer", code=0), PathLost("no sign of life from the peer")
+    script = Script([goodbye, GONE, gone], [3600.0, None, 3600.0], goodbye_spread=4.0)
+    await script.play()
+    assert script.delays == pytest.approx([4.0, 12.0, 0.01])
 
 
 async def test_time_spent_on_dialling_is_no_uptime(autojump_clock: MockClock) -> None:

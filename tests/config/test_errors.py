@@ -367,6 +367,7 @@ KEYS = st.sampled_from(
 LOADERS = (load_client, load_server, load_control, load_relay)
 
 
+@pytest.mark.reliability(line=33)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(section=VALUES | st.dictionaries(KEYS, VALUES | st.dictionaries(KEYS, VALUES)), loader=st.sampled_from(LOADERS))
 def test_no_shape_of_a_document_raises_anything_but_a_config_error(

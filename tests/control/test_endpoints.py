@@ -223,6 +223,7 @@ async def test_an_error_is_never_written_into_the_middle_of_a_list(lab: Any, aut
         await read_all()
 
 
+@pytest.mark.reliability(line=26)
 @pytest.mark.parametrize(
     ("changed", "code", "text"),
     [
@@ -340,6 +341,7 @@ async def test_an_unreadable_later_request_withdraws_the_endpoint(lab: Any, auto
     assert await seeking.receive() == LONELY
 
 
+@pytest.mark.reliability(line=26)
 async def test_a_reload_of_the_tokens_binds_those_already_connected(lab: Any, autojump_clock: MockClock) -> None:
     server = await lab.start()
     destination, _, offering, seeking = await met(lab)

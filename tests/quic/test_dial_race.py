@@ -261,6 +261,7 @@ async def test_a_connection_that_failed_its_proof_is_closed_before_the_next_is_t
     assert seen == [True]
 
 
+@pytest.mark.reliability(line=34)
 @pytest.mark.parametrize("seconds", [0, 0.01, 0.02, 0.05, 0.07, 0.1, 0.12, 1.0])
 async def test_a_cancelled_race_leaves_nothing_behind(pair: Pair, seconds: float) -> None:
     async def prove(connection: Connection) -> None:

@@ -8,6 +8,7 @@ what it has waited for in its hands, and meets the cancellation at its next chec
 
 import gc
 import itertools
+import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 import trio
 
-from connet_trio.client import Client, ClientSettings, open_client, run_client
+from connet_trio.client import Client, ClientSettings, SourceSettings, open_client, run_client
 from connet_trio.concurrency import AbortableStream
 from connet_trio.control import ControlSettings, IngressSettings, open_control, run_control
 from connet_trio.endpoints import Source
@@ -210,6 +211,7 @@ def server_settings(deployment: Deployment) -> ServerSettings:
     )
 
 
+@pytest.mark.reliability(line=34)
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("open_block", "settings", "seconds"),
@@ -233,6 +235,7 @@ def test_a_block_that_is_cancelled_leaves_nothing_behind(open_block: Any, settin
     simulate(scenario)
 
 
+@pytest.mark.reliability(line=34)
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("run", "settings"),
@@ -255,6 +258,7 @@ def test_its_twin_leaves_nothing_behind_either(run: Any, settings: Any) -> None:
     simulate(scenario)
 
 
+@pytest.mark.reliability(line=34)
 def test_a_client_with_endpoints_that_is_cancelled_leaves_nothing_behind() -> None:
     async def scenario(lab: Lab) -> None:
         async def attempt() -> None:
@@ -284,6 +288,7 @@ def test_a_client_with_endpoints_that_is_cancelled_leaves_nothing_behind() -> No
 # --- what a client is asked to do
 
 
+@pytest.mark.reliability(line=34)
 @pytest.mark.long
 @pytest.mark.parametrize("route", [Route.RELAY, Route.DIRECT, Route.ANY])
 @pytest.mark.parametrize("add", [Client.add_destination, Client.add_source])
@@ -298,6 +303,27 @@ def test_an_endpoint_whose_announcement_is_cancelled_is_neither_announced_nor_re
     simulate(scenario)
 
 
+@pytest.mark.reliability(line=34)
+def test_a_port_of_a_source_that_is_cancelled_is_free() -> None:
+    async def scenario(lab: Lab) -> None:
+        client = await lab.deployment.add_client()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        settings = SourceSettings(name="db", listen=HostPort("127.0.0.1", port), route=Route.RELAY)
+
+        async def attempt() -> None:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))  # fails where the attempt before has left it taken
+            await client.serve_source(settings)
+
+        await lab.cancel_everywhere(attempt, seconds=0.02, stride=2)
+        assert list(client.status().sources) == ["db"]
+
+    simulate(scenario)
+
+
+@pytest.mark.reliability(line=34)
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("route", "encryption"),
@@ -328,6 +354,7 @@ def test_a_dial_that_is_cancelled_leaves_no_stream_behind(route: Route, encrypti
     simulate(scenario)
 
 
+@pytest.mark.reliability(line=34)
 def test_waiting_for_a_path_may_be_cancelled() -> None:
     async def scenario(lab: Lab) -> None:
         source = await (await lab.deployment.add_client()).add_source("db")
@@ -341,6 +368,7 @@ def test_waiting_for_a_path_may_be_cancelled() -> None:
     simulate(scenario)
 
 
+@pytest.mark.reliability(line=34)
 def test_no_stream_is_lost_because_accepting_was_cancelled() -> None:
     async def scenario(lab: Lab) -> None:
         destination, source = await lab.deployment.add_pair()

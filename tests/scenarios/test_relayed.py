@@ -60,6 +60,7 @@ def test_bytes_come_back_whole_over_a_bad_link(seed: int) -> None:
     simulate(scenario, seed=seed, link=Link(delay=0.01, loss=0.02, reordering=0.01, duplication=0.01))
 
 
+@pytest.mark.reliability(line=3)
 def test_the_first_usable_path_stands_within_four_round_trips_of_the_last_announcement() -> None:
     async def scenario(deployment: Deployment) -> None:
         await (await deployment.add_client()).add_destination("db", route=Route.RELAY)
@@ -217,6 +218,7 @@ def test_running_streams_never_notice_that_control_is_away() -> None:
     simulate(scenario)
 
 
+@pytest.mark.reliability(line=10)
 def test_a_dead_relay_is_passed_over_within_the_bound_and_the_next_one_serves() -> None:
     async def scenario(deployment: Deployment) -> None:
         for host in (DESTINATION_HOST, SOURCE_HOST):

@@ -104,6 +104,7 @@ async def live_and_die(deployment: Deployment, source: Source, route: Route) -> 
     await trio.sleep(40)
 
 
+@pytest.mark.reliability(line=12)
 @pytest.mark.parametrize("route", [Route.RELAY, Route.DIRECT, Route.ANY])
 def test_a_destination_that_dies_in_silence_is_noticed_in_time_and_leaves_nothing_behind(route: Route) -> None:
     async def scenario(deployment: Deployment) -> None:

@@ -12,9 +12,8 @@ from functools import cache
 import attrs
 import trio
 
-from connet_trio.concurrency import Watched
+from connet_trio.concurrency import AbortableStream, Watched
 from connet_trio.errors import ConnetError
-from connet_trio.quic import Stream
 from connet_trio.testing.chaos.plan import GivesUp, TransferPlan
 from connet_trio.testing.chaos.world import World
 
@@ -101,13 +100,13 @@ class Traffic:
         """Wait until the destination is done with it too."""
         await self._serving.wait_value(lambda numbers: transfer.plan.number not in numbers)
 
-    async def _talk(self, stream: Stream, plan: TransferPlan, transfer: Transfer) -> None:
+    async def _talk(self, stream: AbortableStream, plan: TransferPlan, transfer: Transfer) -> None:
         assert transfer.down is not None
         async with stream, trio.open_nursery() as nursery:
             nursery.start_soon(_send, stream, plan, "up", _NUMBER.pack(plan.number))
             await self._receive(stream, plan, transfer.down, "down")
 
-    async def serve(self, client: str, stream: Stream) -> None:
+    async def serve(self, client: str, stream: AbortableStream) -> None:
         """The other side of `run`, at a destination."""
         async with stream:
             try:
@@ -129,7 +128,7 @@ class Traffic:
             finally:
                 self._serving.set(self._serving.value - {number})
 
-    async def _receive(self, stream: Stream, plan: TransferPlan, side: Side, direction: str) -> None:
+    async def _receive(self, stream: AbortableStream, plan: TransferPlan, side: Side, direction: str) -> None:
         contents = _contents(plan.number, direction)
         what = f"transfer {plan.number} {direction}"
         while True:
@@ -154,7 +153,7 @@ class Traffic:
                 await trio.sleep(plan.read_pause)
 
 
-async def _send(stream: Stream, plan: TransferPlan, direction: str, first: bytes) -> None:
+async def _send(stream: AbortableStream, plan: TransferPlan, direction: str, first: bytes) -> None:
     """Send one direction of a transfer to its end, or to where it is given up."""
     size, gives_up = (plan.bytes_up, GivesUp.SOURCE) if direction == "up" else (plan.bytes_down, GivesUp.DESTINATION)
     contents = _contents(plan.number, direction)
@@ -176,7 +175,7 @@ async def _send(stream: Stream, plan: TransferPlan, direction: str, first: bytes
         return
 
 
-async def _receive_exactly(stream: Stream, size: int) -> bytes | None:
+async def _receive_exactly(stream: AbortableStream, size: int) -> bytes | None:
     data = b""
     while len(data) < size:
         more = await stream.receive_some(size - len(data))
