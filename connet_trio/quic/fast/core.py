@@ -7,13 +7,13 @@ from typing import Any
 
 import attrs
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]
-from aioquic.quic.connection import QuicConnectionState
+from aioquic.quic.connection import QuicConnectionState, stream_is_client_initiated
 from aioquic.quic.packet import get_spin_bit
 from aioquic.quic.recovery import MAX_ACK_RANGES
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch
 
-from connet_trio.quic.core import DUPLICATE_WINDOW_PACKETS, Core
+from connet_trio.quic.core import DUPLICATE_WINDOW_PACKETS
 from connet_trio.quic.datagram_run import Batch, DatagramRun
 from connet_trio.quic.fast.arrivals import Arrivals
 from connet_trio.quic.fast.frames import Acknowledged, DataAllowed, Feedback, StreamDataAllowed
@@ -22,13 +22,8 @@ from connet_trio.quic.fast.receiving import UNIDIRECTIONAL_BIT, Reception
 from connet_trio.quic.fast.recovery import FastRecovery
 from connet_trio.quic.fast.sealing import first_byte, payload_capacity, seal_run
 from connet_trio.quic.fast.sent_log import SentLog, SentRun
-from connet_trio.quic.fast.service_queue import (
-    ServiceQueue,
-    WakingStreamTable,
-    has_more_than_bytes,
-    has_work,
-    sendable_bytes,
-)
+from connet_trio.quic.fast.service_queue import ServiceQueue, Survey, WakingStreamTable, sendable_bytes
+from connet_trio.quic.fast.small_packets import SmallPackets
 from connet_trio.quic.network_path import Datagram
 
 LEAST_PACKETS = 2
@@ -45,10 +40,8 @@ class PacketCount:
     received: int = 0
 
 
-class FastCore(Core):
+class FastCore(SmallPackets):
     """A `Core` that does the bulk of the work in few steps for each packet; it takes what `Core` takes."""
-
-    _loss: FastRecovery
 
     def __init__(self, **options: Any) -> None:
         self._service = ServiceQueue()  # what follows fills it
@@ -63,7 +56,7 @@ class FastCore(Core):
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
-        self._spaces[Epoch.ONE_RTT].sent_packets = SentLog()  # type: ignore[assignment]
+        self._space.sent_packets = SentLog()  # type: ignore[assignment]
 
     def _is_settled(self) -> bool:
         """Whether nothing is going on but an exchange of data, over one path that both sides know to work."""
@@ -92,24 +85,17 @@ class FastCore(Core):
         super()._handle_max_stream_data_frame(context, frame_type, buf)
         self._service.append(self._streams[stream_id])
 
-    def _survey(self) -> tuple[QuicStream | None, list[QuicStream]]:
-        """The first stream that can fill packets of its own, and those that have something else to send now.
-
-        Of those, the ones first that have more to say than bytes: stock code stops at a packet with no room for it.
-        """
-        least = LEAST_PACKETS * self._max_datagram_size
-        credit = self._remote_max_data - self._remote_max_data_used
-        bulk, more, others = None, [], []
-        for stream in self._service:
-            if not has_work(stream):
-                self._service.remove(stream)
-            elif has_more_than_bytes(stream):
-                more.append(stream)
-            elif (sendable := sendable_bytes(stream, credit)) >= least:
-                bulk = bulk or stream
-            elif sendable:
-                others.append(stream)
-        return bulk, more + others
+    def _survey(self) -> Survey:
+        """What the streams have to send now; those that are over are forgotten, as stock code does it."""
+        survey = self._service.survey(
+            credit=self._remote_max_data - self._remote_max_data_used, least=LEAST_PACKETS * self._max_datagram_size
+        )
+        for stream in survey.over:
+            stream_id: Any = stream.stream_id
+            self._streams.pop(stream_id)
+            if stream_is_client_initiated(stream_id) != self._is_client:
+                self._stream_limit(stream_id).value += 1
+        return survey
 
     # --- sending
 
@@ -117,31 +103,37 @@ class FastCore(Core):
         """What to send now, at most one burst; `get_timer() <= now` afterwards means there is more."""
         if not self._is_settled() or self._has_other_paths_to_probe():
             return self._stock_datagrams(now)
-        bulk, others = self._survey()
-        owes = bool(others) or self._owes_frames(now)
-        self._service.prefer(others)  # what is small must not wait behind what is large
-        if bulk is None:
-            if owes:
-                return self._send_small(now)
+        survey = self._survey()
+        owes = bool(survey.small) or self._owes_frames(now)
+        if survey.bulk is None:
             self._pacing_at = None
-            return []
+            return self._send_small(survey, now) if owes else []
         datagrams: Batch = []
-        if owes or self._cryptos[Epoch.ONE_RTT]._update_key_requested:
-            datagrams = self._one_stock_packet(now)
+        if owes or self._keys._update_key_requested:
+            datagrams = self._one_packet(survey, now)
             if not datagrams and self._pacing_at is not None:
                 return []  # the pacer holds back even that, which comes first
         return datagrams + self._send_runs(now)
 
-    def _send_small(self, now: float) -> Batch:
-        """One packet most often holds it all; stock code would begin another to find that there is nothing left."""
-        datagrams = self._one_stock_packet(now)
-        if not datagrams:
-            return []
-        bulk, others = self._survey()
-        if bulk is not None or others or self._owes_frames(now):
-            return datagrams + self._stock_datagrams(now)
-        self._pacing_at = None
+    def _send_small(self, survey: Survey, now: float) -> Batch:
+        """Packets with what is owed, which most often are one, as pacer and window allow."""
+        datagrams: Batch = []
+        while packet := self._one_packet(survey, now):
+            datagrams += packet
+            survey = self._survey()
+            if not survey.small and survey.bulk is None and not self._owes_frames(now):
+                self._pacing_at = None
+                break
         return datagrams
+
+    def _one_packet(self, survey: Survey, now: float) -> Batch:
+        """A packet with what is owed; of streams first what is small, which must not wait behind what is large."""
+        self._service.prefer(survey.small)
+        if survey.for_stock or self._keys._update_key_requested or self._owes_rare_frames():
+            return self._one_stock_packet(now)
+        packet: Batch = [*self._small_packet(now)]
+        self.fast_packets.sent += len(packet)
+        return packet
 
     def _send_runs(self, now: float) -> Batch:
         """Full packets of one stream after the other, then what is left of them, as pacer and window allow."""
@@ -155,12 +147,12 @@ class FastCore(Core):
             self._pacing_at = pacer.next_send_time(now)
             if self._pacing_at is not None:
                 return datagrams
-            bulk, others = self._survey()
-            if bulk is None and not others:
-                return datagrams
-            if bulk is None or room <= 0:
+            survey = self._survey()
+            if survey.bulk is None:
+                return datagrams + (self._send_small(survey, now) if survey.small else [])
+            if room <= 0:
                 return datagrams + self._stock_datagrams(now)
-            datagrams.append(self._send_run(bulk, min(room, pacer.sendable_packets), now))
+            datagrams.append(self._send_run(survey.bulk, min(room, pacer.sendable_packets), now))
 
     def _send_run(self, stream: QuicStream, most: int, now: float) -> DatagramRun:
         """At most `most` full packets of a stream that can fill at least one."""
@@ -227,24 +219,6 @@ class FastCore(Core):
         return self._remote_preferred_address is not None or any(
             path.remote_challenges or not (path.is_validated or path.local_challenge_sent)
             for path in islice(self._network_paths, 1, None)
-        )
-
-    def _owes_frames(self, now: float) -> bool:
-        """Whether there is anything to send that belongs to no stream's queue."""
-        ack_at = self._spaces[Epoch.ONE_RTT].ack_at
-        return bool(
-            (ack_at is not None and ack_at <= now)
-            or self._stream_table.credited
-            or self._ping_pending
-            or self._probe_pending
-            or self._handshake_done_pending
-            or self._retire_connection_ids
-            or self._streams_blocked_pending
-            or self._datagrams_pending
-            or self._network_paths[0].remote_challenges
-            or not self._crypto_streams[Epoch.ONE_RTT].sender.buffer_is_empty
-            or self._limits_are_due()
-            or not all(entry.was_sent for entry in self._host_cids)
         )
 
     # --- receiving

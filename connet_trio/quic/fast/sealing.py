@@ -19,8 +19,8 @@ WIDE, SHORT = 0xC0 << 56, 0x40 << 8
 """What a variable-length integer of eight and of two bytes begins with."""
 SPIN_BIT, KEY_PHASE_BIT = 0x20, 0x04
 SAMPLE_BYTES = 16
-SAMPLE_AT = 4 - PACKET_NUMBER_SEND_SIZE
-"""Where in a sealed payload the sample for header protection begins (RFC 9001 section 5.4.2)."""
+SAMPLE = slice(4 - PACKET_NUMBER_SEND_SIZE, 4 - PACKET_NUMBER_SEND_SIZE + SAMPLE_BYTES)
+"""Where in a sealed payload the sample for header protection is (RFC 9001 section 5.4.2)."""
 PROTECTED_BITS = 0x1F
 """Of the first byte of a short header."""
 LOW_BITS = bytes(value & PROTECTED_BITS for value in range(256))
@@ -84,7 +84,7 @@ def seal_run(
             begin += payload_bytes
             body += packet_bytes
             end += packet_bytes
-        first = header_bytes + SAMPLE_AT
+        first = header_bytes + SAMPLE.start
         masks = header_masks(keys.hp, [room[at : at + SAMPLE_BYTES] for at in range(first, len(packets), packet_bytes)])
     _protect(b"".join(headers), header_bytes, masks, packets, packet_bytes)
     return packets
