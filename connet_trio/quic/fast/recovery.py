@@ -29,6 +29,15 @@ class FastRecovery(MtuAwareRecovery):
         tell_sent(self._cc, run)
         self._bucket.update_after_run(run.count, run.sent_bytes)
 
+    def on_small_sent(self, packet: QuicSentPacket, space: QuicPacketSpace) -> None:
+        """As `on_packet_sent` and the pacer, for one packet that leaves as soon as it is built."""
+        space.sent_packets[packet.packet_number] = packet
+        if packet.in_flight:
+            space.ack_eliciting_in_flight += 1
+            self._time_of_last_sent_ack_eliciting_packet = packet.sent_time  # type: ignore[assignment]
+            self._cc.on_packet_sent(packet=packet)
+        self._bucket.update_after_run(1, packet.sent_bytes if packet.in_flight else 0)
+
     def _acknowledge_runs(self, ack_rangeset: RangeSet, now: float, space: QuicPacketSpace) -> None:
         log: Any = space.sent_packets
         if not isinstance(log, SentLog):
