@@ -196,11 +196,14 @@ RECOVERY = {
     "_logger": object,
     "_on_packets_lost": Callable,
     "_pacer": recovery.QuicPacketPacer,
+    "_pto_count": int,
+    "_rtt_first_sample_time": float,
     "_rtt_initial": float,
     "_rtt_initialized": bool,
     "_rtt_latest": float,
     "_rtt_min": float,
     "_rtt_smoothed": float,
+    "_rtt_variance": float,
     "_time_of_last_sent_ack_eliciting_packet": float,
 }
 CRYPTO = {"_update_key_requested": bool}
