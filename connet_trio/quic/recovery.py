@@ -118,14 +118,10 @@ class Recovery(QuicPacketRecovery):
         """Take an acknowledgement."""
         if self._log and space.is_application_data:
             self._find_late(list(ack_rangeset), now, space)
-        self._acknowledge_runs(ack_rangeset, now, space)
         super().on_ack_received(ack_rangeset=ack_rangeset, ack_delay=ack_delay, now=now, space=space)
         self._bucket.min_rtt = self._rtt_min if self._rtt_initialized else self._rtt_initial
         if self._rate_control is not None:
             self._rate_control.on_ack_end(now=now)
-
-    def _acknowledge_runs(self, ack_rangeset: RangeSet, now: float, space: QuicPacketSpace) -> None:
-        """For an engine that keeps many packets as one entry: what can be acknowledged as such."""
 
     def _detect_loss(self, *, now: float, space: QuicPacketSpace) -> None:
         """Give up packets that others have overtaken by too much (RFC 9002 section 6.1, thresholds that adapt)."""

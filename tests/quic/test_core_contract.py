@@ -54,6 +54,7 @@ from connet_trio.quic.core import Core
 from connet_trio.quic.datagram_sizing import SizedConnection
 from connet_trio.quic.engine_controllers import REDUCED_FIELDS
 from connet_trio.quic.fast import FastCore
+from connet_trio.quic.fast.small_packets import SmallPackets
 from connet_trio.quic.limits import LARGEST_DATAGRAM_BYTES, STREAMS_ALLOWED
 from connet_trio.quic.recovery import Recovery
 from tests.quic.conftest import ALPN, LISTENER, RESET_KEY, WALL_NOW, dialing, listening
@@ -111,6 +112,7 @@ CONNECTION = {
     "_idle_timeout": Callable,
     "_initialize": Callable,
     "_is_client": bool,
+    "_local_ack_delay_exponent": int,
     "_local_active_connection_id_limit": int,
     "_local_max_data": Limit,
     "_local_max_stream_data_bidi_local": int,
@@ -122,7 +124,10 @@ CONNECTION = {
     "_loss": recovery.QuicPacketRecovery,
     "_max_datagram_size": int,
     "_network_paths": list,
+    "_on_ack_delivery": Callable,
+    "_on_connection_limit_delivery": Callable,
     "_on_max_stream_data_delivery": Callable,
+    "_on_ping_delivery": Callable,
     "_pacing_at": type(None),
     "_packet_number": int,
     "_parse_transport_parameters": Callable,
@@ -176,6 +181,7 @@ CONTEXT = {
 }
 SENDER = {
     "_buffer": bytearray,
+    "_buffer_fin": type(None),
     "_buffer_start": int,
     "_buffer_stop": int,
     "_pending": RangeSet,
@@ -190,11 +196,14 @@ RECOVERY = {
     "_logger": object,
     "_on_packets_lost": Callable,
     "_pacer": recovery.QuicPacketPacer,
+    "_pto_count": int,
+    "_rtt_first_sample_time": float,
     "_rtt_initial": float,
     "_rtt_initialized": bool,
     "_rtt_latest": float,
     "_rtt_min": float,
     "_rtt_smoothed": float,
+    "_rtt_variance": float,
     "_time_of_last_sent_ack_eliciting_packet": float,
 }
 CRYPTO = {"_update_key_requested": bool}
@@ -226,7 +235,10 @@ PARAMETERS: dict[tuple[type, str], list[str]] = {
     (QuicConnection, "_handle_retire_connection_id_frame"): ["context", "frame_type", "buf"],
     (QuicConnection, "_idle_timeout"): [],
     (QuicConnection, "_initialize"): ["peer_cid"],
+    (QuicConnection, "_on_ack_delivery"): ["delivery", "space", "highest_acked"],
+    (QuicConnection, "_on_connection_limit_delivery"): ["delivery", "limit"],
     (QuicConnection, "_on_max_stream_data_delivery"): ["delivery", "stream"],
+    (QuicConnection, "_on_ping_delivery"): ["delivery", "uids"],
     (QuicConnection, "_parse_transport_parameters"): ["data", "from_session_ticket"],
     (QuicConnection, "_replenish_connection_ids"): [],
     (QuicConnection, "_send_probing_frames"): ["network_path", "now"],
@@ -460,7 +472,8 @@ def test_every_private_name_that_the_seam_uses_is_pinned_here_or_ours() -> None:
 
 def test_no_name_of_ours_is_one_that_aioquic_uses_for_itself() -> None:
     sources = [PACKAGE / "quic" / name for name in ("bounds.py", "core.py", "datagram_sizing.py", "fast/core.py")]
-    classes = {*vars(Core), *vars(BoundedConnection), *vars(SizedConnection), *vars(FastCore)}
+    sources.append(PACKAGE / "quic" / "fast" / "small_packets.py")
+    classes = {*vars(Core), *vars(BoundedConnection), *vars(SizedConnection), *vars(SmallPackets), *vars(FastCore)}
     ours = classes.union(*(private_names(source_of(path)) for path in sources)) - PINNED
     theirs = {*dir(stock_client()), *dir(tls.Context(is_client=True))}
     expected = {

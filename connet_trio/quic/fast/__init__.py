@@ -11,10 +11,11 @@ The connection has to be settled for either short way: handshake confirmed, noth
 **Sending** (`core`, `sealing`). A *run* is a row of full packets, each with one STREAM frame of one stream: same
 header but for the number, same frame but for the offset. It is cut from the stream's buffer and sealed with one AEAD
 call for each packet, and the header masks of all in one. Taken is the first stream that may fill two packets, as far as
-the credit of stream and connection go; congestion window and pacer say how many. Before a run goes one stock packet, if
-anything else is owed: acknowledgements, credit, pings, keys to renew, IDs, and the streams with less to send, or an
-end, a reset or a stop. If nothing can fill a run, stock code builds what there is; if nothing is owed, nobody
-builds anything, which is so for most wakes of a receiver.
+the credit of stream and connection go; congestion window and pacer say how many. Before a run goes one packet with
+what else is owed, and where nothing can fill a run there are no others (`small_packets`): acknowledgements, credit,
+pings, streams with less to send, and ends. They are the very packets that stock code would build. It does so where
+anything rarer is owed: a reset, a stop, keys to renew, IDs, probes. If nothing is owed, nobody builds anything, which
+is so for most wakes of a receiver.
 
 **Who has something to send** (`service_queue`). A stream is looked at while it may have something to say, and is woken
 by what could give it that. Idle and blocked streams cost nothing, however many there are.

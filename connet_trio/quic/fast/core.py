@@ -94,7 +94,7 @@ class FastCore(SmallPackets):
             stream_id: Any = stream.stream_id
             self._streams.pop(stream_id)
             if stream_is_client_initiated(stream_id) != self._is_client:
-                self._stream_limit(stream_id).value += 1
+                self._local_max_streams_bidi.value += 1
         return survey
 
     # --- sending
@@ -216,9 +216,12 @@ class FastCore(SmallPackets):
             self._loss._pacer = pacer
 
     def _has_other_paths_to_probe(self) -> bool:
-        return self._remote_preferred_address is not None or any(
-            path.remote_challenges or not (path.is_validated or path.local_challenge_sent)
-            for path in islice(self._network_paths, 1, None)
+        return self._remote_preferred_address is not None or (
+            len(self._network_paths) > 1
+            and any(
+                path.remote_challenges or not (path.is_validated or path.local_challenge_sent)
+                for path in islice(self._network_paths, 1, None)
+            )
         )
 
     # --- receiving

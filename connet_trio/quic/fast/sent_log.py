@@ -157,33 +157,40 @@ class SentLog:
     def __delitem__(self, number: int) -> None:
         self.pop(number)
 
+    @property
+    def oldest(self) -> int | None:
+        """The lowest number, None if there is nothing."""
+        return self._numbers[0] if self._numbers else None
+
     def clear(self) -> None:
         """Forget everything."""
         self._numbers.clear()
         self._entries.clear()
 
-    def take_runs(self, first: int, stop: int) -> list[SentRun]:
-        """Remove from every run what is numbered `first` to `stop` - 1, and return that; single packets stay."""
-        index = max(bisect_right(self._numbers, first) - 1, 0)
-        end = bisect_left(self._numbers, stop)
-        taken: list[SentRun] = []
-        left: list[QuicSentPacket | SentRun] = []
-        for entry in self._entries[index:end]:
-            if not isinstance(entry, SentRun):
-                left.append(entry)
-                continue
-            begin, until = max(entry.packet_number, first), min(entry.stop, stop)
-            if begin >= until:
-                left.append(entry)
-                continue
-            taken.append(entry.part(begin, until))
-            left += [entry.part(entry.packet_number, begin), entry.part(until, entry.stop)]
-        if taken:
-            self._replace(index, end, left)
+    def take(self, first: int, stop: int) -> list[QuicSentPacket | SentRun]:
+        """Remove and return what is numbered `first` to `stop` - 1: packets and, whole or in part, runs."""
+        index = bisect_left(self._numbers, first)
+        if index:
+            before = self._entries[index - 1]
+            index -= isinstance(before, SentRun) and before.stop > first
+        end = bisect_left(self._numbers, stop, index)
+        taken, left = self._entries[index:end], []
+        if not taken:
+            return taken
+        head = taken[0]
+        if isinstance(head, SentRun) and head.packet_number < first:
+            left.append(head.part(head.packet_number, first))
+            taken[0] = head.part(first, head.stop)
+        tail = taken[-1]
+        if isinstance(tail, SentRun) and tail.stop > stop:
+            left.append(tail.part(stop, tail.stop))
+            taken[-1] = tail.part(tail.packet_number, stop)
+        self._entries[index:end] = left
+        self._numbers[index:end] = [entry.packet_number for entry in left]
         return taken
 
     def put_back(self, packet: QuicSentPacket) -> None:
-        """Return one packet of what was taken, as a packet of its own."""
+        """Note a packet that had been given up, where its number belongs."""
         index = bisect_left(self._numbers, packet.packet_number)
         self._numbers.insert(index, packet.packet_number)
         self._entries.insert(index, packet)

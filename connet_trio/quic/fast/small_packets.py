@@ -22,7 +22,7 @@ from connet_trio.quic.network_path import Datagram
 # as plain numbers: to look one up in its enumeration costs as much as to write the frame
 PADDING, PING, ACK = int(QuicFrameType.PADDING), int(QuicFrameType.PING), int(QuicFrameType.ACK)
 MAX_DATA, MAX_STREAM_DATA = int(QuicFrameType.MAX_DATA), int(QuicFrameType.MAX_STREAM_DATA)
-STREAM_WITH_LENGTH, OFFSET_BIT, FIN_BIT = int(QuicFrameType.STREAM_BASE) | 2, 4, 1
+STREAM_WITH_LENGTH, OFFSET_BIT = int(QuicFrameType.STREAM_BASE) | 2, 4  # and 1 where it is the end
 LIMIT_BYTES = 1 + 8
 STREAM_LIMIT_BYTES = 1 + 2 * 8
 """What a frame with one number, or two, takes at most; it is begun only where there is that much room."""
@@ -89,8 +89,14 @@ class SmallPackets(Core):
             or self._datagrams_pending
             or self._network_paths[0].remote_challenges
             or not self._crypto_streams[Epoch.ONE_RTT].sender.buffer_is_empty
-            or not all(entry.was_sent for entry in self._host_cids)
+            or self._has_unsent_ids()
         )
+
+    def _has_unsent_ids(self) -> bool:
+        for entry in self._host_cids:  # noqa: SIM110  # asked at every turn; a generator costs three times as much
+            if not entry.was_sent:
+                return True
+        return False
 
     def _owes_frames(self, now: float) -> bool:
         """Whether there is anything to send that belongs to no stream's queue."""
@@ -109,16 +115,18 @@ class SmallPackets(Core):
         None leaves where pacer or window do not let it. An acknowledgement that is due is above both, and what leaves
         with it above the pacer; one that is not due yet leaves with what leaves anyway.
         """
-        space = self._space
-        due_at, self._pacing_at = space.ack_at, None
+        due_at, self._pacing_at = self._space.ack_at, None
+        is_due = due_at is not None and due_at <= now
+        has_window = self._loss.congestion_window - self._loss.bytes_in_flight >= self._max_datagram_size
+        if not has_window and not is_due:
+            return []
         if due_at is None or due_at >= now:
             self._pacing_at = self._loss._pacer.next_send_time(now)
             if self._pacing_at is not None:
                 return []
-        has_window = self._loss.congestion_window - self._loss.bytes_in_flight >= self._max_datagram_size
         header_bytes = 1 + len(self._peer_cid.cid) + PACKET_NUMBER_SEND_SIZE
         packet = SmallPacket(self._max_datagram_size - header_bytes - TAG_BYTES)
-        if due_at is not None and (has_window or due_at <= now):
+        if due_at is not None:
             self._add_acknowledgement(packet, now, may_ping=has_window)
         if has_window:
             self._add_credit(packet)
@@ -167,29 +175,32 @@ class SmallPackets(Core):
     def _add_stream_frames(self, packet: SmallPacket) -> None:
         served = []
         for stream in self._service:
-            sender = stream.sender
+            sender: Any = stream.sender
             if sender.buffer_is_empty or stream.is_blocked:
                 continue
             stream_id: Any = stream.stream_id
-            offset, highest = sender.next_offset, sender.highest_offset
+            highest = sender.highest_offset
+            offset = sender.next_offset
             header_bytes = 3 + size_uint_var(stream_id) + (size_uint_var(offset) if offset else 0)
             credit = self._remote_max_data - self._remote_max_data_used
-            frame = sender.get_frame(packet.room - header_bytes, min(highest + credit, stream.max_stream_data_remote))
+            frame = sender.cut(packet.room - header_bytes, min(highest + credit, stream.max_stream_data_remote))
             if frame is None:
                 continue
-            size = len(frame.data)
+            offset, data, is_end = frame
+            end = offset + len(data)
             buffer = packet.begin(
-                STREAM_WITH_LENGTH | (OFFSET_BIT if offset else 0) | (FIN_BIT if frame.fin else 0),
+                STREAM_WITH_LENGTH | (OFFSET_BIT if offset else 0) | is_end,
                 sender.on_data_delivery,
-                (offset, offset + size, frame.fin),
+                (offset, end, is_end),
             )
             buffer.push_uint_var(stream_id)
             if offset:
                 buffer.push_uint_var(offset)
-            buffer.push_uint16(size | 0x4000)
-            buffer.push_bytes(frame.data)
-            self._remote_max_data_used += sender.highest_offset - highest
-            served.append(stream)
+            buffer.push_uint16(len(data) | 0x4000)
+            buffer.push_bytes(data)
+            if end > highest:
+                self._remote_max_data_used += end - highest
+                served.append(stream)
         self._service.extend(served)
 
     # --- the whole
@@ -200,30 +211,27 @@ class SmallPackets(Core):
         data = self._seal(packet.buffer.data, number)
         self._packet_number = number + 1
         path.bytes_sent += len(data)
-        self._loss._pacer.update_after_send(now)
-        sent = QuicSentPacket(
-            epoch=Epoch.ONE_RTT,
-            in_flight=packet.is_eliciting,
-            is_ack_eliciting=packet.is_eliciting,
-            is_crypto_packet=False,
-            packet_number=number,
-            packet_type=QuicPacketType.ONE_RTT,
-            sent_time=now,
-            sent_bytes=len(data),
-            delivery_handlers=packet.handlers,
+        self._loss.on_small_sent(
+            QuicSentPacket(
+                Epoch.ONE_RTT,
+                packet.is_eliciting,  # in flight
+                packet.is_eliciting,
+                False,
+                number,
+                QuicPacketType.ONE_RTT,
+                now,
+                len(data),
+                packet.handlers,
+            ),
+            self._space,
         )
-        self._loss.on_packet_sent(packet=sent, space=self._space)
         return [(data, path.addr)]
 
     def _seal(self, payload: bytes, number: int) -> bytes:
         keys = self._keys
-        first = first_byte(spin=self._spin_bit, key_phase=keys.key_phase)
-        header = bytes((first,)) + self._peer_cid.cid + (number & 0xFFFF).to_bytes(PACKET_NUMBER_SEND_SIZE, "big")
-        sealed = keys.send.aead.encrypt(payload, header, number)  # type: ignore[union-attr]
+        header = bytes((first_byte(spin=self._spin_bit, key_phase=keys.recv.key_phase),)) + self._peer_cid.cid
+        number_bytes = (number & 0xFFFF).to_bytes(PACKET_NUMBER_SEND_SIZE, "big")
+        sealed: bytes = keys.send.aead.encrypt(payload, header + number_bytes, number)  # type: ignore[union-attr]
         mask = header_masks(keys.send.hp, [sealed[SAMPLE]])
-        return (
-            bytes((header[0] ^ mask[0] & 0x1F,))
-            + header[1:-PACKET_NUMBER_SEND_SIZE]
-            + bytes((header[-2] ^ mask[1], header[-1] ^ mask[2]))
-            + sealed
-        )
+        protected = (header[0] ^ mask[0] & 0x1F, *header[1:], number_bytes[0] ^ mask[1], number_bytes[1] ^ mask[2])
+        return bytes(protected) + sealed

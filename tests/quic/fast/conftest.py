@@ -1,5 +1,10 @@
 """Two engines that have shaken hands, without sockets."""
 
+import copy
+from typing import Any
+
+from aioquic.tls import Epoch
+
 from connet_trio.quic.connection import Connection
 from connet_trio.quic.core import Core
 from connet_trio.quic.fast import FastCore
@@ -31,6 +36,51 @@ def handshake(dialer_kind: type[Core], now: float) -> tuple[Core, FastCore]:
         while core.next_event() is not None:
             pass
     return dialer, listener
+
+
+def copy_of(core: FastCore) -> FastCore:
+    """With the same keys, which are not copied: they have no state."""
+    keys = [pair for pair in core._cryptos.values() if pair.send.is_valid()]
+    shared: list[object] = [core.tls, core._dialing, core._listening, core._answer, *core._crypto_buffers.values()]
+    shared += [part for pair in keys for context in (pair.send, pair.recv) for part in (context.aead, context.hp)]
+    return copy.deepcopy(core, {id(thing): thing for thing in shared})
+
+
+def stream_picture(stream: Any) -> dict[str, object]:
+    receiver, sender = stream.receiver, stream.sender
+    return {
+        "received": (receiver.highest_offset, receiver._buffer_start, bytes(receiver._buffer), list(receiver._ranges)),
+        "receiving": (receiver._final_size, receiver.is_finished, receiver.stop_pending),
+        "credit": (stream.max_stream_data_local, stream.max_stream_data_local_sent, stream.max_stream_data_remote),
+        "sent": (sender._buffer_start, sender._buffer_stop, sender.highest_offset, sender._buffer[:]),
+        "under way": (list(sender._pending), list(sender._acked)),
+        "sending": (sender.is_finished, sender.reset_pending, sender._reset_error_code),
+    }
+
+
+def picture(core: Core) -> dict[str, object]:
+    """Everything that a packet can change, received or sent."""
+    space, loss = core._spaces[Epoch.ONE_RTT], core._loss
+    window = space.received_packets
+    known = {number for number in window._received if number >= window._lower}
+    keys = core._cryptos[Epoch.ONE_RTT]
+    return {
+        "numbers": (list(space.ack_queue), space.largest_received_packet, window._lower, known),
+        "acknowledgement": (space.ack_at, space.largest_received_time),
+        "streams": {stream_id: stream_picture(stream) for stream_id, stream in core._streams.items()},
+        "limits": [
+            (limit.value, limit.sent, limit.used) for limit in (core._local_max_data, core._local_max_streams_bidi)
+        ],
+        "allowed": (core._remote_max_data, core._remote_max_data_used, core._remote_max_streams_bidi),
+        "under way": [number for number, _ in space.sent_packets.items()],
+        "congestion": (loss.congestion_window, loss.bytes_in_flight, loss._rtt_smoothed, loss._rtt_latest),
+        "time": (core._close_at, core.get_timer(), core._ack_eliciting_sent_since_receipt),
+        "spin": (core._spin_bit, core._spin_highest_pn),
+        "keys": (keys.recv.key_phase, keys.recv.secret, keys._update_key_requested),
+        "ids": (core.host_cid, core._peer_cid.cid, [entry.cid for entry in core._host_cids]),
+        "paths": [(path.addr, path.is_validated, len(path.remote_challenges)) for path in core._network_paths],
+        "end": (core._state, core._close_pending, core._close_event),
+    }
 
 
 def engine_of(connection: Connection) -> FastCore:
