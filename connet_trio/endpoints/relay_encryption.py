@@ -5,6 +5,7 @@ says which peer it is by the name in its server leaf; behind a relay it may be a
 """
 
 import logging
+import math
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from functools import lru_cache, partial
 from typing import TypeVar
 
 import attrs
+import trio
 
 from connet_trio.concurrency import AbortableStream, Watched
 from connet_trio.endpoints.peer_directory import PeerDirectory
@@ -43,6 +45,8 @@ from connet_trio.secure import open_tls_stream, pinned_context, seal_stream
 
 logger = logging.getLogger(__name__)
 
+QUIET_SECONDS = 10.0
+"""Sources choose what they are turned away for: one warning in so long, the rest is debug."""
 TLS_CONTEXTS = 16
 """Of so many peers what `ssl` needs is kept; it takes a millisecond to make."""
 
@@ -86,6 +90,7 @@ class RelayEncryptions:
         self._directory = PeerDirectory(peers, lists)
         self._label = label
         self._last_trouble = ""
+        self._quiet_until = -math.inf
         self._wall_clock = wall_clock
         self._entropy = entropy
         self._server_context = lru_cache(TLS_CONTEXTS)(partial(_context, identity.server, server_side=True))
@@ -160,13 +165,16 @@ class RelayEncryptions:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """Say in the log why a source was turned away; once, where the next one is for the same reason."""
+        """Say in the log why a source was turned away: as a warning if that is news, and not news all the time."""
         try:
             yield
         except RemoteProtocolError as exc:
-            if str(exc) != self._last_trouble:
-                self._last_trouble = str(exc)
-                logger.warning("%s: a source was turned away behind a relay: %s", self._label, printable(str(exc)))
+            now, text = trio.current_time(), str(exc)
+            warn = text != self._last_trouble and now >= self._quiet_until
+            if warn:
+                self._last_trouble, self._quiet_until = text, now + QUIET_SECONDS
+            level = logging.WARNING if warn else logging.DEBUG
+            logger.log(level, "%s: a source was turned away behind a relay: %s", self._label, printable(text))
             raise
 
     # --- both

@@ -1,5 +1,6 @@
 """What the two sides of a relayed stream make of each other's offers, good and bad."""
 
+import logging
 import random
 from collections.abc import Awaitable, Callable
 
@@ -255,3 +256,17 @@ async def test_dates_of_certificates_are_judged_by_our_clock() -> None:
     ours.wall = WALL + 3 * 366 * 86_400
     _, troubles = await meet(ours, destination(TLS))
     assert any("expired at" in text for text in troubles)
+
+
+async def test_sources_that_give_ever_new_reasons_earn_few_warnings(
+    caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    side = destination()
+    for number in range(100, 200):
+        with pytest.raises(RemoteProtocolError):
+            await side.encryptions.answer(Connect(source_encryption=(number,)))
+        await trio.sleep(0.25)
+    told = [record for record in caplog.records if "turned away behind a relay" in record.getMessage()]
+    assert len(told) == 100
+    assert [record.levelname for record in told].count("WARNING") == 3
