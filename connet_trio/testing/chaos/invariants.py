@@ -13,7 +13,7 @@ import gc
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from connet_trio.endpoints import Endpoint
+from connet_trio.endpoints import Destination, Source
 from connet_trio.quic import Connection, Stream, Transport
 from connet_trio.records.model import Role
 from connet_trio.records.status import ClientStatus, PathStyle, Status
@@ -33,7 +33,7 @@ TALKED_SECONDS = 150.0
 FORGOTTEN_SECONDS = 90.0
 """The idle timeout (20 s), the expiry (30 s), and some: whoever was lost last was lost when it had just come back."""
 
-REMAINS: tuple[type, ...] = (Connection, Stream, Transport, Endpoint)
+REMAINS = frozenset((Connection, Stream, Transport, Source, Destination))
 """Of which nothing may be left when everybody is gone."""
 
 
@@ -229,6 +229,6 @@ def things_left(world: World) -> Iterator[str]:
 def remains() -> Iterator[str]:
     """Objects of the product that something still holds when a run is over."""
     gc.collect()
-    left = Counter(type(thing).__name__ for thing in gc.get_objects() if isinstance(thing, REMAINS))
+    left = Counter(type(thing).__name__ for thing in gc.get_objects() if type(thing) in REMAINS)
     if left:
         yield f"still in memory: {', '.join(f'{count} x {name}' for name, count in sorted(left.items()))}"

@@ -1,5 +1,6 @@
 """One chaos run: a plan is drawn, carried out in virtual time, and judged."""
 
+import gc
 import logging
 import tempfile
 import time
@@ -67,19 +68,27 @@ class Outcome:
 
 def run_plan(run: Run, *, traced: bool = False) -> Outcome:
     """Draw the plan of a run, carry it out and judge it; raises nothing that the product could cause."""
-    plan = draw_plan(run.seed, scenario=run.scenario, minutes=run.minutes)
     outcome = Outcome(run=run)
     began = time.process_time()
+    gc.freeze()  # what is there already is no remains of this run, and need not be looked at
+    try:
+        _carry_out(run, outcome, TRACE_DATAGRAMS if traced else 0)
+    finally:
+        gc.unfreeze()
+    outcome.cpu_seconds = time.process_time() - began
+    return outcome
+
+
+def _carry_out(run: Run, outcome: Outcome, trace_limit: int) -> None:
+    plan = draw_plan(run.seed, scenario=run.scenario, minutes=run.minutes)
     with tempfile.TemporaryDirectory(prefix="connet-chaos-") as directory, _logs() as logs:
-        conduct = partial(_conduct, plan, run.engine, Path(directory), outcome, logs, TRACE_DATAGRAMS if traced else 0)
+        conduct = partial(_conduct, plan, run.engine, Path(directory), outcome, logs, trace_limit)
         try:
             run_simulated(conduct, seed=run.seed)
         except Exception:  # noqa: BLE001  # a defect of the product is what is looked for, and the next seed is to run
             outcome.violations.append(f"crashed: {traceback.format_exc()}")
     outcome.violations += invariants.remains()
     outcome.violations += logs.errors
-    outcome.cpu_seconds = time.process_time() - began
-    return outcome
 
 
 async def _conduct(
