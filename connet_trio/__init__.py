@@ -17,7 +17,7 @@ from connet_trio.client import (
 )
 from connet_trio.control import ControlServer, ControlSettings, IngressSettings, open_control, run_control
 from connet_trio.endpoints import Destination, Source
-from connet_trio.engine import NetworkRule, Restriction
+from connet_trio.engine import BalancePolicy, BalanceRetry, Balancing, NetworkRule, Restriction
 from connet_trio.errors import (
     BindFailed,
     CertificateRejected,
@@ -35,14 +35,21 @@ from connet_trio.errors import (
     StoreError,
 )
 from connet_trio.identity import Credential, load_credential, load_roots
-from connet_trio.records.model import HostPort, Role, Route
+from connet_trio.records.model import AddressPort, HostPort, Role, Route
+from connet_trio.records.peer import ProxyVersion, RelayEncryption
+from connet_trio.records.proxy import ClientAddresses
 from connet_trio.relay import RelayIngressSettings, RelayServer, RelaySettings, open_relay, run_relay
 from connet_trio.server import Server, ServerSettings, open_server, run_server
 
 __all__ = [
+    "AddressPort",
+    "BalancePolicy",
+    "BalanceRetry",
+    "Balancing",
     "BindFailed",
     "CertificateRejected",
     "Client",
+    "ClientAddresses",
     "ClientSettings",
     "ConfigError",
     "ConnectFailed",
@@ -61,7 +68,9 @@ __all__ = [
     "NoActivePeers",
     "PathLost",
     "PeersUnreachable",
+    "ProxyVersion",
     "Refused",
+    "RelayEncryption",
     "RelayIngressSettings",
     "RelayServer",
     "RelaySettings",

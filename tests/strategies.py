@@ -1,4 +1,5 @@
-"""Hypothesis strategies shared by tests: every record of every conversation, and bytes with something wrong.
+"""Hypothesis strategies shared by tests: every record of every conversation, every datagram, every configuration, and
+bytes with something wrong.
 
 Values are such that reading what was written gives them back: ports of 16 bits, hosts without brackets, addresses
 without a zone.
@@ -10,11 +11,29 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from connet_trio.config.schema import RootTable
+from connet_trio.config.tables import Table, _Array, _fields, _Named, _Spec, _Table
+from connet_trio.control.snapshot import SNAPSHOT, SavedEndpoint, SavedRelay, Snapshot
 from connet_trio.records import control, control_relay, peer, relay
 from connet_trio.records.error_code import ErrorCode
 from connet_trio.records.model import AddressPort, Endpoint, Error, HostPort, Role, Unrecognized
 from connet_trio.records.peer import ProxyVersion, RelayEncryption
+from connet_trio.records.punch import (
+    Close,
+    Enrolment,
+    Introduction,
+    NatMapping,
+    Partner,
+    Ping,
+    Pong,
+    PunchName,
+    Registration,
+    Report,
+    StrangerAnswer,
+    StrangerQuestion,
+)
 from connet_trio.wire import Codec, codecs
+from connet_trio.wire.punch import MAX_CANDIDATES
 
 texts = st.text(max_size=12)
 blobs = st.binary(max_size=40)
@@ -95,6 +114,32 @@ connected = st.builds(
     destination_dh_x25519=st.none() | ecdh_offers,
 )
 
+snapshots = st.builds(
+    Snapshot,
+    endpoints=tuples_of(
+        st.builds(
+            SavedEndpoint,
+            client_id=texts,
+            connection_id=texts,
+            endpoint=texts,
+            role=roles,
+            peer=st.none() | peers,
+            metadata=texts,
+        )
+    ),
+    relays=tuples_of(
+        st.builds(
+            SavedRelay,
+            id=texts,
+            addresses=tuples_of(host_ports),
+            metadata=texts,
+            server_certificate=blobs,
+            seal_key=blobs,
+        )
+    ),
+)
+"""What control remembers between two starts."""
+
 RECORDS: dict[str, tuple[Codec[Any], SearchStrategy[Any]]] = {
     "CONTROL_AUTHENTICATE": (codecs.CONTROL_AUTHENTICATE, control_authenticates),
     "CONTROL_AUTHENTICATE_REPLY": (codecs.CONTROL_AUTHENTICATE_REPLY, errors | control_authenticated),
@@ -110,8 +155,101 @@ RECORDS: dict[str, tuple[Codec[Any], SearchStrategy[Any]]] = {
     "RELAY_AUTHENTICATE_REPLY": (codecs.RELAY_AUTHENTICATE_REPLY, errors | st.just(relay.Authenticated())),
     "PEER_REQUEST": (codecs.PEER_REQUEST, connects | st.just(peer.Check())),
     "PEER_RESPONSE": (codecs.PEER_RESPONSE, errors | connected | st.just(peer.Check())),
+    "SNAPSHOT": (SNAPSHOT, snapshots),
 }
 """Each codec by its name, with the records it carries."""
+
+
+punch_addresses = (
+    st.builds(
+        AddressPort,
+        (st.ip_addresses(v=4) | st.ip_addresses(v=6)).filter(lambda it: not (it.is_unspecified or it.is_multicast)),
+        st.integers(1, 65_535),
+    )
+    .map(lambda place: place.unmapped)
+    .filter(lambda it: not (it.address.is_unspecified or it.address.is_multicast))
+)
+punch_sessions = st.integers(0, 2**64 - 1).map(lambda number: f"{number:016x}")
+punch_candidates = st.lists(punch_addresses, max_size=MAX_CANDIDATES).map(tuple)
+punch_names = st.builds(PunchName, st.sampled_from("abcxyz"), st.sampled_from(["", "office", "a.b-c_D1"]))
+punch_partners = st.builds(
+    Partner,
+    address=punch_addresses,
+    session=punch_sessions | st.just(""),
+    mapping=st.sampled_from(NatMapping),
+    candidates=punch_candidates,
+)
+punch_reports = st.builds(
+    Report,
+    session=punch_sessions,
+    observed=punch_addresses,
+    mapping=st.sampled_from(NatMapping),
+    second=st.none() | st.integers(1, 65_535).map(lambda port: HostPort("", port)),
+    partner=st.none() | punch_partners,
+)
+told_to_peers = (
+    punch_reports
+    | st.builds(Introduction, st.sampled_from("abz"), punch_addresses)
+    | st.builds(Ping, punch_sessions)
+    | st.builds(Pong, punch_sessions, punch_sessions)
+    | st.builds(Close, punch_sessions, punch_sessions)
+    | st.just(StrangerAnswer())
+)
+told_to_control = (
+    st.builds(Enrolment, name=punch_names, session=punch_sessions, candidates=punch_candidates)
+    | st.builds(Registration, st.sampled_from("abxyz"))
+    | st.just(StrangerQuestion())
+)
+"""Bodies of punching datagrams."""
+
+SECRET = "a token that nobody may read"
+SAID = st.sampled_from(
+    [
+        *("", "x", "any", "direct", "relay", "none", "tls", "source", "destination", "bbr", "fast", "system", "info"),
+        *("30s", "1m30s", "-1s", "1e9h", "0s", "json", "debug", "^a+$", "a(", "10.0.0.0/8", "::/0", "10.0.0.1/99"),
+        *(
+            "tcp://127.0.0.1:80",
+            "tcp://:0",
+            "http://x",
+            "tcp://[::1",
+            ":19190",
+            "localhost",
+            "localhost:70000",
+            "[::]:1",
+        ),
+        *("cert.pem", "/", "\x00", "no such file", "fe80::1%eth0", "e\u0301", "\u202e"),
+    ]
+)
+"""What people write, or nearly."""
+ODD = (
+    st.integers(-(2**63), 2**63 - 1)
+    | st.sampled_from([0, 1, 1200, 16_384])
+    | st.booleans()
+    | st.floats()
+    | st.datetimes()
+    | st.text(max_size=8)
+)
+SCALARS = SAID | ODD
+
+
+def configurations(table: type[Table] = RootTable) -> SearchStrategy[dict[str, Any]]:
+    """Some keys of a table of the configuration, with values of about the kind they should have."""
+    keys = {name: _values(name, spec) for name, (_, spec) in _fields(table).items()}
+    return st.fixed_dictionaries({}, optional=keys) | st.dictionaries(st.sampled_from([*keys, "typo"]), SCALARS)
+
+
+def _values(name: str, spec: _Spec) -> SearchStrategy[Any]:
+    match spec:
+        case _Table(table):
+            return st.deferred(lambda: configurations(table)) | SCALARS
+        case _Array(table):
+            return st.lists(st.deferred(lambda: configurations(table)), max_size=2) | SCALARS
+        case _Named(table):
+            names = st.sampled_from(["db", "a b", "", "\x1b", "x" * 1001])
+            return st.dictionaries(names, st.deferred(lambda: configurations(table)), max_size=2) | SCALARS
+    if name in ("token", "tokens", "clients-tokens", "relays-tokens", "direct-stateless-reset-key"):
+        return st.lists(st.just(SECRET), max_size=3) if name.endswith("s") else st.just(SECRET)
+    return SCALARS | st.lists(SCALARS, max_size=3)
 
 
 def varint(number: int) -> bytes:

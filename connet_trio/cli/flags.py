@@ -29,6 +29,8 @@ class Flag:
     metavar: str = "TEXT"
     repeats: bool = False
     """May be given several times; the values make a list."""
+    has_commas: bool = False
+    """The value is a list, with commas between its items."""
     is_switch: bool = False
     """Takes no value."""
 
@@ -54,6 +56,8 @@ class Flag:
             str(value).encode()
         except UnicodeEncodeError:
             raise click.UsageError(f"the value of {self.name} is not UTF-8") from None
+        if self.has_commas and value is not None:
+            value = tuple(str(value).split(","))
         return None if value == () else value  # an empty list would say more than no list
 
 
@@ -123,5 +127,12 @@ class EndpointFlags:
                 key=f"{table}.route",
                 metavar="ROUTE",
                 help="any, direct or relay [any]",
+            ),
+            Flag(
+                name=f"--{self.prefix}-relay-encryption",
+                key=f"{table}.relay-encryptions",
+                metavar="SCHEMES",
+                has_commas=True,
+                help="How streams may be kept from a relay, with commas between: tls, dhxcp, none [none]",
             ),
         )

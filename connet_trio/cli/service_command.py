@@ -12,6 +12,7 @@ import click
 import trio
 
 from connet_trio.cli.commands import StrictCommand
+from connet_trio.cli.file_limit import raise_file_limit
 from connet_trio.cli.flags import LOGGING_FLAGS, Collect, flag_values
 from connet_trio.cli.logging_setup import set_up_logging
 from connet_trio.cli.service import Service, run_service
@@ -112,5 +113,6 @@ def run_kind(
     settings, warnings = kind.prepare(loaded.settings, environment)
     for warning in (*loaded.warnings, *warnings):
         logger.warning("%s", warning)
+    raise_file_limit()
     surroundings = Surroundings(open_udp_socket=open_udp_socket_with_advice())
     trio.run(run_service, kind.name, kind.open(settings, surroundings=surroundings), settings.status_address)

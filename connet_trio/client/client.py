@@ -11,7 +11,7 @@ client ─┬─ transport: receives for every connection, and drives each one
 """
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -23,15 +23,15 @@ from connet_trio.client.reachability import Reachability
 from connet_trio.client.reset_key import load_reset_key
 from connet_trio.client.settings import ClientSettings, DestinationSettings, SourceSettings
 from connet_trio.client.upkeep import Upkeep
-from connet_trio.concurrency import Workload, outlasting, single_error
+from connet_trio.concurrency import AbortableStream, Workload, outlasting, single_error
 from connet_trio.endpoints import ClientContext, Destination, DirectContext, DirectPort, Endpoint, Source
+from connet_trio.engine import NO_BALANCING, Balancing
 from connet_trio.errors import BindFailed, ConfigError, EndpointClosed
-from connet_trio.forward import open_tcp_listeners, serve_destination_stream, serve_source
+from connet_trio.forward import OpenFiles, open_tcp_listeners, serve_destination_stream, serve_source
 from connet_trio.nat import read_interfaces
 from connet_trio.quic import (
     DatagramSocket,
     Faults,
-    Stream,
     Surroundings,
     Transport,
     load_system_roots,
@@ -39,6 +39,7 @@ from connet_trio.quic import (
     serve_connections,
 )
 from connet_trio.records.model import HostPort, Route
+from connet_trio.records.peer import ProxyVersion, RelayEncryption
 from connet_trio.records.status import ClientStatus, EndpointStatus
 from connet_trio.version import BUILD_VERSION
 
@@ -151,6 +152,7 @@ class Client:
         self._destinations: dict[str, Destination] = {}
         self._sources: dict[str, Source] = {}
         self._workload = Workload()
+        self._files = OpenFiles()
         self._accepting_scopes: list[trio.CancelScope] = []
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -160,39 +162,74 @@ class Client:
             await nursery.start(serve_connections, self._transport, self._port.serve, self._faults)
             task_status.started()
 
-    async def add_destination(self, name: str, *, route: Route = Route.ANY) -> Destination:
+    async def add_destination(
+        self,
+        name: str,
+        *,
+        route: Route = Route.ANY,
+        relay_encryptions: Sequence[RelayEncryption] | None = None,
+        proxy_version: ProxyVersion = ProxyVersion.NONE,
+    ) -> Destination:
         """Offer a service: a `trio.abc.Listener` of streams, announced when this returns.
+
+        Args:
+          relay_encryptions: how streams may be kept from a relay; those of the client unless said.
+          proxy_version: the PROXY header with which sources are to begin their streams.
 
         Raises:
           ConfigError: this client has a destination of that name.
           Refused: control does not allow it.
         """
-        destination = Destination(name, route, self._context)
+        encryptions = self._relay_encryptions(relay_encryptions)
+        destination = Destination(
+            name, route, self._context, relay_encryptions=encryptions, proxy_version=proxy_version
+        )
         await self._start(destination, self._destinations)
         return destination
 
-    async def add_source(self, name: str, *, route: Route = Route.ANY, dial_timeout: float | None = None) -> Source:
-        """Consume a service: `Source.dial` gives streams to it. Announced when this returns; raises as above."""
-        source = Source(name, route, dial_timeout, self._context)
+    async def add_source(
+        self,
+        name: str,
+        *,
+        route: Route = Route.ANY,
+        dial_timeout: float | None = None,
+        relay_encryptions: Sequence[RelayEncryption] | None = None,
+        balancing: Balancing = NO_BALANCING,
+    ) -> Source:
+        """Consume a service: `Source.dial` gives streams to it. Announced when this returns; otherwise as above."""
+        encryptions = self._relay_encryptions(relay_encryptions)
+        source = Source(name, route, dial_timeout, self._context, relay_encryptions=encryptions, balancing=balancing)
         await self._start(source, self._sources)
         return source
 
     async def serve_destination(self, settings: DestinationSettings) -> Destination:
         """A destination whose streams go to a TCP service; raises as `add_destination`."""
-        destination = await self.add_destination(settings.name, route=settings.route)
-        self._tasks.start_soon(self._serve_destination, destination, settings)
+        destination = await self.add_destination(
+            settings.name,
+            route=settings.route,
+            relay_encryptions=settings.relay_encryptions,
+            proxy_version=settings.proxy_version,
+        )
+        self._tasks.start_soon(self._serve_destination, destination, settings, self._new_accepting_scope())
         return destination
 
     async def serve_source(self, settings: SourceSettings) -> Source:
         """A source whose streams come from a TCP port; raises as `add_source`, and BindFailed."""
         listeners = await open_tcp_listeners(settings.listen)
         try:
-            source = await self.add_source(settings.name, route=settings.route, dial_timeout=settings.dial_timeout)
+            source = await self.add_source(
+                settings.name,
+                route=settings.route,
+                dial_timeout=settings.dial_timeout,
+                relay_encryptions=settings.relay_encryptions,
+                balancing=settings.balancing,
+            )
         except BaseException:
             for listener in listeners:
                 listener.socket.close()
             raise
-        await self._tasks.start(self._serve_source, source, listeners)
+        # from here on without a wait, at which this could be cancelled and leave an endpoint that nobody serves
+        self._tasks.start_soon(self._serve_source, source, listeners, self._new_accepting_scope())
         places = ", ".join(str(HostPort(*listener.socket.getsockname()[:2])) for listener in listeners)
         logger.info("%s: listening on %s", source.label, places)
         return source
@@ -249,9 +286,23 @@ class Client:
             del endpoints[endpoint.name]
             raise
 
-    async def _serve_destination(self, destination: Destination, settings: DestinationSettings) -> None:
-        with trio.CancelScope() as scope:
-            self._accepting_scopes.append(scope)
+    def _relay_encryptions(self, own: Sequence[RelayEncryption] | None) -> tuple[RelayEncryption, ...]:
+        """Those of an endpoint, or else of the client."""
+        encryptions = self._settings.relay_encryptions if own is None else tuple(own)
+        if not encryptions:
+            raise ConfigError("no relay encryption is allowed, expected at least one")
+        return encryptions
+
+    def _new_accepting_scope(self) -> trio.CancelScope:
+        """For a task that accepts until this client drains, though it may not have begun by then."""
+        scope = trio.CancelScope()
+        self._accepting_scopes.append(scope)
+        return scope
+
+    async def _serve_destination(
+        self, destination: Destination, settings: DestinationSettings, accepting: trio.CancelScope
+    ) -> None:
+        with accepting:
             while True:
                 try:
                     stream = await destination.accept()
@@ -259,7 +310,7 @@ class Client:
                     return
                 self._tasks.start_soon(self._carry, destination, settings, stream)
 
-    async def _carry(self, destination: Destination, settings: DestinationSettings, stream: Stream) -> None:
+    async def _carry(self, destination: Destination, settings: DestinationSettings, stream: AbortableStream) -> None:
         with self._workload.job():
             await serve_destination_stream(
                 stream,
@@ -267,17 +318,13 @@ class Client:
                 settings.target,
                 settings.dial_timeout,
                 traffic=destination.known.traffic,
+                files=self._files,
             )
 
     async def _serve_source(
-        self,
-        source: Source,
-        listeners: list[trio.SocketListener],
-        *,
-        task_status: trio.TaskStatus[list[trio.SocketListener]],
+        self, source: Source, listeners: list[trio.SocketListener], accepting: trio.CancelScope
     ) -> None:
-        with trio.CancelScope() as scope:
-            self._accepting_scopes.append(scope)
+        with accepting:
             await serve_source(
                 listeners,
                 source.name,
@@ -285,7 +332,7 @@ class Client:
                 traffic=source.known.traffic,
                 streams=self._tasks,
                 workload=self._workload,
-                task_status=task_status,
+                files=self._files,
             )
 
 

@@ -22,6 +22,9 @@ from connet_trio.wire import ConnectionKind, protocol_names, wire_version
 logger = logging.getLogger(__name__)
 
 AUTHENTICATION_SECONDS = 5.0
+GOODBYE_SPREAD_SECONDS = 15.0
+"""Over which the clients of a control server that stops come back: it may start again at once, and a handshake costs it
+milliseconds. Nothing that runs waits for control, and what was announced is still listed (section 4.4)."""
 CLOSED = (ErrorCode.UNKNOWN, "connection closed")
 
 
@@ -89,7 +92,8 @@ class ControlSession:
             else:
                 self._outage.handle_trouble(error)
 
-        await keep_session(run_session, Backoff(Random(self._surroundings.luck.random())), report)
+        luck = Random(self._surroundings.luck.random())
+        await keep_session(run_session, Backoff(luck, goodbye_spread=GOODBYE_SPREAD_SECONDS), report)
 
     def renew(self, reason: str) -> None:
         """Log in anew at once, since control should look at our address again; `reason` is for people."""

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
-from attrs.validators import ge, gt, in_, optional
+from attrs.validators import ge, gt, in_, min_len, optional
 
 from connet_trio.client.endpoint_names import check_endpoint_name
+from connet_trio.engine import NO_BALANCING, Balancing
 from connet_trio.quic import (
     DEFAULT_CONGESTION_CONTROL,
     DEFAULT_QUIC_ENGINE,
@@ -16,10 +17,12 @@ from connet_trio.quic import (
     QuicEngine,
 )
 from connet_trio.records.model import HostPort, Route
+from connet_trio.records.peer import ProxyVersion, RelayEncryption
 
 DEFAULT_SERVER = HostPort("127.0.0.1", 19_190)
 DEFAULT_HANDSHAKE_IDLE_TIMEOUT = 5.0
 DEFAULT_DRAIN_TIMEOUT = 2.0
+DEFAULT_RELAY_ENCRYPTIONS = (RelayEncryption.NONE,)
 RESET_KEY_BYTES = 32
 
 
@@ -37,8 +40,14 @@ class DestinationSettings:
     target: HostPort
     """The service, as this client reaches it."""
 
+    proxy_version: ProxyVersion = ProxyVersion.NONE
+    """The PROXY header that sources are to write first, for a service that wants one."""
+
     route: Route = Route.ANY
     """Which kinds of path sources may take to it."""
+
+    relay_encryptions: tuple[RelayEncryption, ...] | None = attrs.field(default=None, validator=optional(min_len(1)))
+    """How streams may be kept from a relay; None means those of the client."""
 
     dial_timeout: float | None = attrs.field(default=None, validator=optional(gt(0)))
     """Seconds in which `target` has to answer; None waits as long as the operating system does."""
@@ -57,8 +66,14 @@ class SourceSettings:
     route: Route = Route.ANY
     """Which kinds of path to take."""
 
+    relay_encryptions: tuple[RelayEncryption, ...] | None = attrs.field(default=None, validator=optional(min_len(1)))
+    """How streams may be kept from a relay, in the order they are offered; None means those of the client."""
+
     dial_timeout: float | None = attrs.field(default=None, validator=optional(gt(0)))
     """Seconds in which a destination has to answer; None sets no bound of its own."""
+
+    balancing: Balancing = NO_BALANCING
+    """How to choose among several destinations."""
 
 
 def _names_differ(
@@ -125,6 +140,12 @@ class ClientSettings:
 
     congestion_control: CongestionControl = DEFAULT_CONGESTION_CONTROL
     """How what this client sends reacts to loss."""
+
+    relay_encryptions: tuple[RelayEncryption, ...] = attrs.field(
+        default=DEFAULT_RELAY_ENCRYPTIONS, validator=min_len(1)
+    )
+    """How streams of every endpoint may be kept from a relay, unless the endpoint says; `NONE` among them allows the
+    relay to read along where the other side wants it so."""
 
     destinations: tuple[DestinationSettings, ...] = attrs.field(default=(), validator=_names_differ)
     """The services offered."""

@@ -3,6 +3,7 @@
 from connet_trio.concurrency.backoff import Backoff
 from connet_trio.concurrency.byte_stream import AbortableStream, StreamBroken, Told, ignore_code
 from connet_trio.concurrency.clock_watch import ClockWatch, watch_wall_clock
+from connet_trio.concurrency.one_task import OneTask
 from connet_trio.concurrency.outage import Outage
 from connet_trio.concurrency.outlasting import outlasting
 from connet_trio.concurrency.sessions import keep_session
@@ -15,6 +16,7 @@ __all__ = [
     "AbortableStream",
     "Backoff",
     "ClockWatch",
+    "OneTask",
     "Outage",
     "StreamBroken",
     "Told",

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 
 import trio
 
@@ -28,6 +29,15 @@ class StreamBroken(trio.BrokenResourceError):
 class AbortableStream(trio.abc.HalfCloseableStream):
     """What `splice` joins: QUIC streams, and others that can play the part."""
 
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close; a block that an exception or a cancellation ends has not said all: both directions are abandoned."""
+        if exc_type is not None:
+            self.reset()
+            self.stop()
+        await self.aclose()
+
     @property
     def ends_are_whole(self) -> bool:
         """Whether an end of what is received means that its sender said all, and not, at times, that it is lost."""
@@ -40,6 +50,11 @@ class AbortableStream(trio.abc.HalfCloseableStream):
     @abstractmethod
     def stop(self, code: int = 0) -> None:
         """Abandon receiving: the other side need not send any more."""
+
+    def abort(self, code: int = 0) -> None:
+        """Abandon both directions; what has not been ended with `send_eof` is lost."""
+        self.reset(code)
+        self.stop(code)
 
     def send_nowait(self, data: bytes) -> bool:
         """`send_all` if it would neither wait nor fail; otherwise nothing is sent, and False returned.

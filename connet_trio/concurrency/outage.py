@@ -12,9 +12,15 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC")
 class Outage:
     """The trouble with one thing we keep reconnecting to."""
 
-    def __init__(self, logger: logging.Logger, what: str) -> None:
+    def __init__(self, logger: logging.Logger, what: str, *, refusals_last: bool = True) -> None:
+        """Nothing is away yet.
+
+        Args:
+          refusals_last: as for `keep_session`; somebody has to act on those that do, so they are logged as errors.
+        """
         self._logger = logger
         self._what = what
+        self._refusals_last = refusals_last
         self._reported: str | None = None
         self.last_error = ""
         """The latest trouble in words, empty while there is none."""
@@ -29,7 +35,7 @@ class Outage:
         reason = _MOMENT.sub("", self.last_error)
         if reason != self._reported:
             self._reported = reason
-            level = logging.ERROR if isinstance(error, Refused) else logging.WARNING
+            level = logging.ERROR if self._refusals_last and isinstance(error, Refused) else logging.WARNING
             self._logger.log(level, "%s: %s; trying again until it works", self._what, self.last_error)
 
     def handle_recovery(self) -> None:

@@ -34,8 +34,10 @@ async def keep_session(
         except* ConnetError as group:
             error = first_error(group)
         lasting = refusals_last and isinstance(error, Refused)
-        delay = backoff.longest if lasting else backoff.next_delay(attempt.uptime())
+        goodbye = isinstance(error, PathLost) and error.code is not None
+        delay = backoff.longest if lasting else backoff.next_delay(attempt.uptime(), goodbye=goodbye)
         report(error, delay)
+        del error  # its traceback holds all that the session had, which would else stay for as long as the next one
         await trio.sleep(delay)
 
 

@@ -7,6 +7,7 @@ from connet_trio.client.endpoint_names import check_endpoint_name, endpoint_name
 from connet_trio.client.settings import (
     DEFAULT_DRAIN_TIMEOUT,
     DEFAULT_HANDSHAKE_IDLE_TIMEOUT,
+    DEFAULT_RELAY_ENCRYPTIONS,
     DEFAULT_SERVER,
     RESET_KEY_BYTES,
     ClientSettings,
@@ -18,8 +19,12 @@ from connet_trio.config.files import read_reset_key, read_roots, read_token
 from connet_trio.config.findings import Findings
 from connet_trio.config.schema import ClientTable, DestinationTable, SourceTable
 from connet_trio.config.tables import value_of
+from connet_trio.engine import BalanceRetry, Balancing
 from connet_trio.quic import DEFAULT_CONGESTION_CONTROL, DEFAULT_QUIC_ENGINE, LARGEST_DATAGRAM_BYTES
 from connet_trio.records.model import HostPort, Route
+from connet_trio.records.peer import ProxyVersion
+
+COUNTED = (BalanceRetry.COUNT, BalanceRetry.TIMED)
 
 
 def client_settings(table: ClientTable, environment: Mapping[str, str], findings: Findings) -> ClientSettings:
@@ -55,6 +60,7 @@ def client_settings(table: ClientTable, environment: Mapping[str, str], findings
         congestion_control=value_of(table.congestion_control, DEFAULT_CONGESTION_CONTROL),
         quic_engine=value_of(table.quic_engine, DEFAULT_QUIC_ENGINE),
         max_packet_size=value_of(table.max_packet_size, LARGEST_DATAGRAM_BYTES),
+        relay_encryptions=value_of(table.relay_encryptions, DEFAULT_RELAY_ENCRYPTIONS),
         destinations=tuple(destination for destination in destinations if destination),
         sources=tuple(source for source in sources if source),
     )
@@ -84,7 +90,9 @@ def _destination(name: str, table: DestinationTable, findings: Findings) -> Dest
     return DestinationSettings(
         name=name,
         route=value_of(table.route, Route.ANY),
+        relay_encryptions=value_of(table.relay_encryptions, None),
         target=target,
+        proxy_version=value_of(table.proxy_proto_version, ProxyVersion.NONE),
         dial_timeout=value_of(table.dial_timeout, None),
     )
 
@@ -96,8 +104,24 @@ def _source(name: str, table: SourceTable, findings: Findings) -> SourceSettings
     return SourceSettings(
         name=name,
         route=value_of(table.route, Route.ANY),
+        relay_encryptions=value_of(table.relay_encryptions, None),
         listen=listen,
         dial_timeout=value_of(table.dial_timeout, None),
+        balancing=_balancing(table, findings),
+    )
+
+
+def _balancing(table: SourceTable, findings: Findings) -> Balancing:
+    for setting, needed, present in (
+        (table.lb_retry, "lb-policy", table.lb_policy is not None),
+        (table.lb_retry_max, "lb-retry = count or timed", value_of(table.lb_retry, None) in COUNTED),
+    ):
+        if setting is not None and not present and not {"lb-policy", "lb-retry"} & table.faulty:
+            findings.add_warning(setting.place, f"does nothing without {needed}")
+    return Balancing(
+        policy=value_of(table.lb_policy, None),
+        retry=value_of(table.lb_retry, BalanceRetry.NEVER),
+        retry_max=value_of(table.lb_retry_max, 0),
     )
 
 

@@ -18,6 +18,9 @@ from connet_trio.config.addresses import (
 )
 from connet_trio.config.tables import Setting, Table, array_of, key, keys, named, subtable
 from connet_trio.config.values import (
+    balance_policy,
+    balance_retry,
+    balance_retry_max,
     boolean,
     congestion_control,
     duration,
@@ -28,6 +31,7 @@ from connet_trio.config.values import (
     one_of,
     packet_size,
     path,
+    proxy_version,
     quic_engine,
     relay_encryption,
     reset_key,
@@ -38,8 +42,10 @@ from connet_trio.config.values import (
 )
 from connet_trio.control.settings import CLIENTS_PORT
 from connet_trio.engine.admission import IPNetwork
+from connet_trio.engine.balancing import BalancePolicy, BalanceRetry
 from connet_trio.quic import CongestionControl, QuicEngine
 from connet_trio.records.model import HostPort, Role, Route
+from connet_trio.records.peer import ProxyVersion, RelayEncryption
 
 
 @attrs.frozen(kw_only=True)
@@ -47,7 +53,7 @@ class EndpointTable(Table):
     """What `[client.destinations.<name>]` and `[client.sources.<name>]` share."""
 
     route: Setting[Route] | None = key(route)
-    relay_encryptions: Setting[tuple[str, ...]] | None = keys(relay_encryption)
+    relay_encryptions: Setting[tuple[RelayEncryption, ...]] | None = keys(relay_encryption)
     dial_timeout: Setting[float] | None = key(duration)
     cas_file: Setting[None] | None = key(not_supported)
     cert_file: Setting[None] | None = key(not_supported)
@@ -59,7 +65,7 @@ class DestinationTable(EndpointTable):
     """`[client.destinations.<name>]`"""
 
     url: Setting[HostPort] | None = key(destination_url)
-    proxy_proto_version: Setting[None] | None = key(not_supported)
+    proxy_proto_version: Setting[ProxyVersion] | None = key(proxy_version)
 
 
 @attrs.frozen(kw_only=True)
@@ -67,9 +73,9 @@ class SourceTable(EndpointTable):
     """`[client.sources.<name>]`"""
 
     url: Setting[HostPort] | None = key(source_url)
-    lb_policy: Setting[None] | None = key(not_supported)
-    lb_retry: Setting[None] | None = key(not_supported)
-    lb_retry_max: Setting[None] | None = key(not_supported)
+    lb_policy: Setting[BalancePolicy] | None = key(balance_policy)
+    lb_retry: Setting[BalanceRetry] | None = key(balance_retry)
+    lb_retry_max: Setting[int] | None = key(balance_retry_max)
 
 
 @attrs.frozen(kw_only=True)
@@ -90,7 +96,7 @@ class ClientTable(Table):
     status_addr: Setting[HostPort] | None = key(listen_address)
     nat_pmp: Setting[str] | None = key(one_of("a way to find the gateway", "system", "dial", "disabled"))
     handshake_idle_timeout: Setting[float] | None = key(duration)
-    relay_encryptions: Setting[tuple[str, ...]] | None = keys(relay_encryption)
+    relay_encryptions: Setting[tuple[RelayEncryption, ...]] | None = keys(relay_encryption)
     drain_timeout: Setting[float] | None = key(duration, zero_counts=True)
     congestion_control: Setting[CongestionControl] | None = key(congestion_control)
     quic_engine: Setting[QuicEngine] | None = key(quic_engine)

@@ -10,12 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from connet_trio.engine.admission import IPNetwork, Restriction, parse_networks
+from connet_trio.engine.balancing import BalancePolicy, BalanceRetry
 from connet_trio.quic import PACKET_SIZES, CongestionControl, QuicEngine
 from connet_trio.records.model import Role, Route
+from connet_trio.records.peer import ProxyVersion, RelayEncryption
 
 _DURATION_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
 _LONGEST_DURATION_SECONDS = 2**63 / 1e9  # what the original can hold
+
+_LARGEST_RETRY_MAX = 2**31 - 1
 
 _BASE58_ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _RESET_KEY_BYTES = 32
@@ -149,12 +153,36 @@ def reset_key(raw: object) -> bytes:
     return key
 
 
-def relay_encryption(raw: object) -> str:
-    """`none`, the only scheme of this release: to pass over the others would send what they should hide."""
-    scheme = one_of("a relay encryption", "none", "tls", "dhxcp")(raw)
-    if scheme != "none":
-        raise ValueError(f'"{scheme}" is not supported in this release: relays could read the streams, expected none')
-    return scheme
+def relay_encryption(raw: object) -> RelayEncryption:
+    """How streams may be kept from a relay."""
+    choices = (choice.name.lower() for choice in RelayEncryption)
+    return RelayEncryption[one_of("a relay encryption", *choices)(raw).upper()]
+
+
+def proxy_version(raw: object) -> ProxyVersion:
+    """A version of the PROXY protocol; none is said by leaving the key out."""
+    return ProxyVersion[one_of("a version of the PROXY protocol", "v1", "v2")(raw).upper()]
+
+
+def balance_policy(raw: object) -> BalancePolicy:
+    """How destinations are ordered."""
+    return BalancePolicy(one_of("a policy", *(choice.value for choice in BalancePolicy))(raw))
+
+
+def balance_retry(raw: object) -> BalanceRetry:
+    """How many destinations are asked; one is said by leaving the key out."""
+    choices = (choice.value for choice in BalanceRetry if choice is not BalanceRetry.NEVER)
+    return BalanceRetry(one_of("a way to try again", *choices)(raw))
+
+
+def balance_retry_max(raw: object) -> int:
+    """Destinations or milliseconds; 0 is like leaving the key out."""
+    expected = "a whole number of destinations (lb-retry = count) or of milliseconds (timed)"
+    if isinstance(raw, bool) or not isinstance(raw, int):
+        raise ValueError(f"is {kind_of(raw)}, expected {expected}")  # noqa: TRY004
+    if not 0 <= raw <= _LARGEST_RETRY_MAX:
+        raise ValueError(f"{raw} is out of range, expected {expected} up to {_LARGEST_RETRY_MAX}")
+    return raw
 
 
 def not_supported(raw: object) -> None:

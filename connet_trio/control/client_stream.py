@@ -148,12 +148,15 @@ class ClientStream:
             accepted = accept_peer(name, peer)
         except Refused as refusal:
             return Error(refusal.code, refusal.message)
+        # Streams overtake each other: what comes late on one that the client has replaced since is out of date.
+        if self._announcing.setdefault((name, role), self)._stream.id > self._stream.id:
+            return None
         self._announcing[name, role] = self
         self._directory.announce(self._client.connection, name, role, accepted, self._client.metadata)
         return None
 
     def _withdraw(self, name: str, role: Role) -> None:
-        # Streams overtake each other: the end of this one may come after a new one has announced the endpoint anew.
+        # for the same reason, the end of this one may come after a new one has announced the endpoint anew
         if self._announcing.get((name, role)) is self:
             del self._announcing[name, role]
             self._directory.withdraw(self._client.connection, name, role)

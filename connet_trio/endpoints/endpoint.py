@@ -23,6 +23,7 @@ from connet_trio.endpoints.control_link import ControlLink
 from connet_trio.endpoints.direct_link import DirectContext, DirectLink
 from connet_trio.endpoints.knowledge import Knowledge
 from connet_trio.endpoints.peer_log import PeerLog
+from connet_trio.endpoints.relay_encryption import RelayEncryptions
 from connet_trio.endpoints.relay_link import RelayLink
 from connet_trio.engine import Path
 from connet_trio.errors import CertificateRejected, EndpointClosed
@@ -30,6 +31,7 @@ from connet_trio.identity import EndpointIdentity, Realm, issue_identity, needs_
 from connet_trio.quic import Stream, Surroundings, Transport
 from connet_trio.records.control import Peer, Peers, Relay, Relays, RemotePeer
 from connet_trio.records.model import AddressPort, Role, Route
+from connet_trio.records.peer import RelayEncryption
 from connet_trio.records.text import printable
 
 logger = logging.getLogger(__name__)
@@ -54,14 +56,24 @@ class ClientContext:
 class Endpoint:
     """What sources and destinations have in common. Lives as long as `run` does."""
 
-    def __init__(self, name: str, role: Role, route: Route, context: ClientContext) -> None:
+    def __init__(
+        self,
+        name: str,
+        role: Role,
+        route: Route,
+        context: ClientContext,
+        relay_encryptions: tuple[RelayEncryption, ...],
+    ) -> None:
         surroundings = context.surroundings
-        self.known = Knowledge(name=name, role=role, route=route)
+        self.known = Knowledge(name=name, role=role, route=route, relay_encryptions=relay_encryptions)
         self.log = PeerLog(self.known, surroundings.wall_clock)
         self.active = Watched(False)
         """Whether a path to some peer stands."""
         self._context = context
+        self._lists = Watched(0)
         self._identity = self._issue_identity()
+        self.encryptions = self._make_encryptions()
+        """How streams are kept from relays."""
         self._announcement = Watched(self._peer())
         listeners = Listeners(
             handle_peers=self._handle_peers,
@@ -133,6 +145,7 @@ class Endpoint:
                     await self._run_identity(sessions, task_status)
                 self._forget_links()
                 self._identity = self._issue_identity()  # not before: tasks of the round may still have had a turn
+                self.encryptions = self._make_encryptions()
         finally:
             self._closed = True
 
@@ -150,12 +163,24 @@ class Endpoint:
         surroundings = self._context.surroundings
         return issue_identity(Realm.PEER, wall_now=surroundings.wall_clock(), entropy=surroundings.entropy)
 
+    def _make_encryptions(self) -> RelayEncryptions:
+        return RelayEncryptions(
+            self.known.relay_encryptions,
+            self._identity,
+            lambda: self.known.paths.peers.values(),
+            self._lists,
+            label=self.label,
+            wall_clock=self._context.surroundings.wall_clock,
+            entropy=self._context.surroundings.entropy,
+        )
+
     async def _watch_deadlines(self) -> None:
         while True:
             self._deadlines_moved = trio.Event()
             with trio.move_on_at(self.known.paths.next_deadline()):
                 await self._deadlines_moved.wait()
             self.known.paths.handle_timer(trio.current_time())
+            self._lists.set(self._lists.value + 1)
             self._reconcile_direct()
             self._refresh()
 
@@ -178,6 +203,7 @@ class Endpoint:
             self._deadlines_moved.set()
         else:
             renamed = self.known.paths.handle_peers(allowed)
+        self._lists.set(self._lists.value + 1)
         for former_id, peer_id in renamed.items():
             self._rename(former_id, peer_id)
         if not self.known.announced:
@@ -229,6 +255,7 @@ class Endpoint:
             holding=self._tasks,
             on_change=self._handle_link_change,
             handle_stream=self.handle_relayed_stream,
+            make_offer=self.encryptions.offer,
         )
 
     # --- direct links

@@ -8,6 +8,7 @@ from connet_trio.engine import Path, Paths
 from connet_trio.forward import Traffic
 from connet_trio.quic import Connection
 from connet_trio.records.model import Role, Route
+from connet_trio.records.peer import RelayEncryption
 from connet_trio.records.text import printable
 
 
@@ -18,6 +19,8 @@ class Knowledge:
     name: str
     role: Role
     route: Route
+    relay_encryptions: tuple[RelayEncryption, ...]
+    """How streams may be kept from a relay, in the order they are offered."""
     paths: Paths = attrs.field(factory=Paths)
     links: dict[str, RelayLink] = attrs.field(factory=dict)
     """Relays by id, as control offered them last."""

@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from connet_trio.endpoints.connecting import connect_through_relay
+from connet_trio.endpoints.connecting import Dialled, connect_through_relay
+from connet_trio.endpoints.relay_encryption import NotEncrypted, Offer, plain_offer
 from connet_trio.endpoints.retiring import retire
 from connet_trio.errors import ConnetError, DialFailed, PathLost, Refused, RemoteProtocolError
-from connet_trio.quic import Connection, Stream
+from connet_trio.quic import Connection
 from connet_trio.records.error_code import ErrorCode
 from connet_trio.wire import ConnectionKind, WireVersion, protocol_names, wire_version
 
@@ -26,15 +27,22 @@ OLDER_NAMES = tuple(
 class OlderRelayPath:
     """Dialled when first needed, and again when lost; `preferred` once it has led to a destination."""
 
-    def __init__(self, dial: Callable[[], Awaitable[Connection]], *, preferred: bool = False) -> None:
+    def __init__(
+        self,
+        dial: Callable[[], Awaitable[Connection]],
+        *,
+        make_offer: Callable[[], Offer] = plain_offer,
+        preferred: bool = False,
+    ) -> None:
         """`dial` makes an authenticated connection that speaks version 1; raises as `Transport.dial`."""
         self.preferred = preferred
+        self.make_offer = make_offer
         self._dial = dial
         self._connection: Connection | None = None
         self._farewell: tuple[int, str] | None = None
         self._lock = trio.Lock()
 
-    async def connect(self) -> Stream:
+    async def connect(self) -> Dialled:
         """A stream that a destination has accepted; raises as `connect_through_relay`, and DialFailed."""
         async with self._lock:
             connection = self._connection
@@ -45,7 +53,7 @@ class OlderRelayPath:
                     connection.close(*self._farewell)
                 self._check_open()
                 self._connection = connection
-        return await connect_through_relay(connection, WireVersion.V1)
+        return await connect_through_relay(connection, WireVersion.V1, self.make_offer())
 
     def close(self, farewell: tuple[int, str]) -> None:
         """End it, with the connection it stands in for, by the code and text given."""
@@ -64,14 +72,14 @@ class OlderRelayPath:
             raise PathLost("the connection to the relay is gone")
 
 
-async def connect_either_way(newer: Connection, older: OlderRelayPath) -> Stream:
+async def connect_either_way(newer: Connection, older: OlderRelayPath) -> Dialled:
     """A stream over the connection that last led to a destination, or over the other when none understood the first.
 
     Raises as `OlderRelayPath.connect`, for the first of the two.
     """
 
-    async def connect_newer() -> Stream:
-        return await connect_through_relay(newer, WireVersion.V2)
+    async def connect_newer() -> Dialled:
+        return await connect_through_relay(newer, WireVersion.V2, older.make_offer())
 
     older_first = older.preferred
     first, second = (older.connect, connect_newer) if older_first else (connect_newer, older.connect)
@@ -95,4 +103,4 @@ def _may_be_misunderstood(error: ConnetError) -> bool:
     """
     if isinstance(error, Refused):
         return error.code == ErrorCode.DESTINATION_DIAL_FAILED and error.message.rstrip().endswith("[]")
-    return isinstance(error, RemoteProtocolError)
+    return isinstance(error, RemoteProtocolError) and not isinstance(error, NotEncrypted)

@@ -134,6 +134,7 @@ class PeerLog:
             peers={
                 peer_id: self._peer_status(remote, states[peer_id]) for peer_id, remote in known.paths.peers.items()
             },
+            relay_encryptions=tuple(scheme.name.lower() for scheme in known.relay_encryptions),
             bytes_in=known.traffic.received,
             bytes_out=known.traffic.sent,
         )

@@ -12,8 +12,9 @@ from random import Random
 import trio
 
 from connet_trio.concurrency import Backoff, Outage, keep_session
-from connet_trio.endpoints.connecting import connect_through_relay
+from connet_trio.endpoints.connecting import Dialled, connect_through_relay
 from connet_trio.endpoints.older_relay_path import OLDER_NAMES, OlderRelayPath, connect_either_way
+from connet_trio.endpoints.relay_encryption import Offer, plain_offer
 from connet_trio.endpoints.retiring import retire
 from connet_trio.errors import CertificateRejected, DialFailed, PathLost
 from connet_trio.identity import Credential, PinnedServer, server_name
@@ -56,11 +57,13 @@ class RelayLink:
         holding: trio.Nursery,
         on_change: Callable[["RelayLink"], None],
         handle_stream: Callable[[Stream], Awaitable[None]],
+        make_offer: Callable[[], Offer] = plain_offer,
     ) -> None:
         """Prepare; nothing is dialled yet.
 
         Args:
           holding: where a connection that was replaced waits for its streams to end.
+          make_offer: how streams of a source are kept from the relay.
         """
         self.offer = offer
         self.connection: Connection | None = None
@@ -74,7 +77,8 @@ class RelayLink:
         self._holding = holding
         self._on_change = on_change
         self._handle_stream = handle_stream
-        self._outage = Outage(logger, f"{label}: relay {self.label}")
+        self._make_offer = make_offer
+        self._outage = Outage(logger, f"{label}: relay {self.label}", refusals_last=False)
         self._older = self._make_older(preferred=False)
         self._replaced = trio.Event()
 
@@ -93,12 +97,12 @@ class RelayLink:
         """Seconds; `inf` while not connected."""
         return float("inf") if self.connection is None else self.connection.smoothed_rtt
 
-    async def connect(self, connection: Connection) -> Stream:
+    async def connect(self, connection: Connection) -> Dialled:
         """A stream over `connection`, ours, that a destination has accepted; raises as `connect_through_relay`."""
         version = wire_version(ConnectionKind.CLIENT_TO_RELAY, connection.alpn)
         if version is WireVersion.V2 and _is_original(connection):
             return await connect_either_way(connection, self._older)
-        return await connect_through_relay(connection, version)
+        return await connect_through_relay(connection, version, self._make_offer())
 
     def handle_offer(self, offer: Relay) -> None:
         """Control offers the relay anew; another certificate means that it has restarted, and may have forgotten us."""
@@ -145,7 +149,8 @@ class RelayLink:
         raise PathLost("nothing was answered through it, connecting anew")
 
     def _make_older(self, *, preferred: bool) -> OlderRelayPath:
-        return OlderRelayPath(partial(self._make_connection, OLDER_NAMES), preferred=preferred)
+        dial = partial(self._make_connection, OLDER_NAMES)
+        return OlderRelayPath(dial, make_offer=self._make_offer, preferred=preferred)
 
     async def _make_connection(self, alpns: tuple[str, ...]) -> Connection:
         name = _announced_name(self.offer)

@@ -2,6 +2,7 @@
 
 from connet_trio.engine.admission import NetworkRule, Restriction, TokenGrant, TokenTable, parse_networks
 from connet_trio.engine.announce_pace import AnnouncePace
+from connet_trio.engine.balancing import NO_BALANCING, Attempt, BalancePolicy, Balancer, BalanceRetry, Balancing
 from connet_trio.engine.candidates import (
     Candidate,
     InterfaceAddress,
@@ -27,8 +28,14 @@ from connet_trio.engine.switchboard import Registration, Switchboard, destinatio
 from connet_trio.engine.window_growth import WindowGrowth
 
 __all__ = [
+    "NO_BALANCING",
     "AnnouncePace",
     "Announcement",
+    "Attempt",
+    "BalancePolicy",
+    "BalanceRetry",
+    "Balancer",
+    "Balancing",
     "Candidate",
     "ClientConnection",
     "ConnectedVia",

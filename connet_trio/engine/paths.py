@@ -190,9 +190,13 @@ class Paths:
         """
 
         def rank(path: Path) -> tuple[bool, bool, float, str, str]:
-            return self._is_suspect(path, now), not path.kind.is_direct, rtt_of(path), path.id, path.kind.value
+            return self.is_suspect(path, now), not path.kind.is_direct, rtt_of(path), path.id, path.kind.value
 
         return sorted(self.active(), key=rank)
+
+    def is_suspect(self, path: Path, now: float) -> bool:
+        """Whether a stream asked for through `path` got no answer not long before `now` (seconds, monotonic)."""
+        return now < self._suspect_until.get(path, -math.inf)
 
     def peer_states(self, rtt_of: Callable[[Path], float], now: float) -> Mapping[str, PeerState]:
         """For each peer, by id, the path that is selected, or why there is none."""
@@ -210,13 +214,10 @@ class Paths:
         place = min((places[end] for end in ends if end in places), default=None)
         if place is not None:
             selected = candidates[place]
-            return NotAnswering(selected) if self._is_suspect(selected, now) else ConnectedVia(selected)
+            return NotAnswering(selected) if self.is_suspect(selected, now) else ConnectedVia(selected)
         if self._relays_up:
             return NoCommonRelay(ours=tuple(sorted(self._relays_up)), theirs=theirs)
         return NoRelayUp()
-
-    def _is_suspect(self, path: Path, now: float) -> bool:
-        return now < self._suspect_until.get(path, -math.inf)
 
     def _listed_anew(self) -> Mapping[str, str]:
         gone = {peer_id: _certificates(remote) for peer_id, remote in self._kept.items() if peer_id not in self._listed}

@@ -13,8 +13,10 @@ import trio
 
 from connet_trio.concurrency import AbortableStream, Told, Workload, ignore_code, splice
 from connet_trio.errors import BindFailed, ConnectFailed, EndpointClosed
+from connet_trio.forward.open_files import OpenFiles, too_many_open_files
 from connet_trio.forward.traffic import Traffic
-from connet_trio.records.model import HostPort
+from connet_trio.records.model import AddressPort, HostPort
+from connet_trio.records.proxy import ClientAddresses
 from connet_trio.records.text import printable
 
 logger = logging.getLogger(__name__)
@@ -103,11 +105,12 @@ async def open_tcp_listeners(place: HostPort) -> list[trio.SocketListener]:
 async def serve_source(
     listeners: list[trio.SocketListener],
     name: str,
-    dial: Callable[[], Awaitable[AbortableStream]],
+    dial: Callable[[ClientAddresses | None], Awaitable[AbortableStream]],
     *,
     traffic: Traffic,
     streams: trio.Nursery,
     workload: Workload,
+    files: OpenFiles,
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Carry each TCP connection to a destination. Never returns; cancelling it leaves running streams alone.
@@ -118,9 +121,12 @@ async def serve_source(
 
     async def handle(accepted: trio.SocketStream) -> None:
         async with TcpStream(accepted) as local:
+            if files.refuses(accepted.socket, name):
+                local.reset()
+                return
             with workload.job():
                 try:
-                    remote = await dial()
+                    remote = await dial(_addresses_of(accepted))
                 except (ConnectFailed, EndpointClosed) as exc:
                     logger.warning("%s: connection from here not carried: %s", printable(name), printable(str(exc)))
                     return
@@ -129,15 +135,37 @@ async def serve_source(
     await trio.serve_listeners(handle, listeners, handler_nursery=streams, task_status=task_status)
 
 
+def _addresses_of(accepted: trio.SocketStream) -> ClientAddresses | None:
+    try:
+        names = accepted.socket.getpeername(), accepted.socket.getsockname()
+    except OSError:  # the client has gone already
+        return None
+    source, destination = (AddressPort(ip_address(host.partition("%")[0]), port) for host, port, *_ in names)
+    return ClientAddresses(source, destination)
+
+
 async def serve_destination_stream(
-    remote: AbortableStream, name: str, target: HostPort, dial_timeout: float | None, *, traffic: Traffic
+    remote: AbortableStream,
+    name: str,
+    target: HostPort,
+    dial_timeout: float | None,
+    *,
+    traffic: Traffic,
+    files: OpenFiles,
 ) -> None:
     """Carry one accepted stream to the local service; a service that cannot be reached resets it at once."""
     try:
         with trio.fail_after(dial_timeout) if dial_timeout is not None else trio.CancelScope():
             accepted = await _connect(target)
+            if files.refuses(accepted.socket, name):
+                await trio.aclose_forcefully(accepted)
+                raise too_many_open_files()
     except (OSError, UnicodeError, trio.TooSlowError) as exc:
-        logger.warning("%s: the service at %s cannot be reached: %s", printable(name), target, _why(exc, dial_timeout))
+        if _errno(exc) == errno.EMFILE:
+            files.tell(name)
+        level = logging.DEBUG if _errno(exc) == errno.EMFILE else logging.WARNING  # not a line for each stream
+        why = _why(exc, dial_timeout)
+        logger.log(level, "%s: the service at %s cannot be reached: %s", printable(name), target, why)
         # not an end, which whoever dialled could not tell from an empty answer
         remote.reset()
         remote.stop()

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 import attrs
 
 from connet_trio.errors import DialFailed, RemoteProtocolError
-from connet_trio.quic import DatagramSocket, NetworkPath
+from connet_trio.quic import DatagramSocket, NetworkPath, datagrams_of
 from connet_trio.records.model import AddressPort
 from connet_trio.records.punch import PunchMessage, StrangerAnswer, StrangerQuestion
 from connet_trio.wire.punch import encode_body
@@ -80,7 +80,7 @@ class Mailbox(Generic[Heard]):
 
     def receive(self, now: float) -> list[Received[Heard]]:
         """What has arrived, at `now` (seconds, monotonic); what is no message at all is left out."""
-        opened = (self._open(datagram, path, now) for datagram, path in self._socket.receive_batch())
+        opened = (self._open(datagram, path, now) for datagram, path in datagrams_of(self._socket.receive_batch()))
         return [each for each in opened if each is not None]
 
     def send(self, message: PunchMessage, to: AddressPort) -> None:

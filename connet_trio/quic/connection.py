@@ -16,6 +16,7 @@ from aioquic.quic import events
 from connet_trio.errors import PathLost
 from connet_trio.quic.congestion import CongestionTrace
 from connet_trio.quic.core import Core
+from connet_trio.quic.datagram_run import Batch, DatagramRun
 from connet_trio.quic.ending import path_lost
 from connet_trio.quic.limits import SILENCE_SECONDS, WINDOWS, Windows
 from connet_trio.quic.liveness import Liveness
@@ -250,11 +251,11 @@ class Connection:
 
     # --- for the transport
 
-    def receive_batch(self, datagrams: Sequence[Datagram], now: float) -> None:
+    def receive_batch(self, batch: Sequence[Datagram | DatagramRun], now: float) -> None:
         """Feed datagrams; a defect of the engine ends this connection alone."""
 
         def feed() -> None:
-            if self.core.receive_batch(datagrams, now):
+            if self.core.receive_batch(batch, now):
                 if now - self._liveness.last_heard >= SILENCE_SECONDS and self.core.answer_keepalive(now):
                     self._liveness.note_keepalive()
                 self._liveness.note_heard(now)
@@ -270,12 +271,12 @@ class Connection:
             self.core.ping()
         self.process_events()
 
-    def collect(self, now: float) -> list[Datagram]:
+    def collect(self, now: float) -> Batch:
         """Datagrams to send now."""
-        datagrams: list[Datagram] = []
+        datagrams: Batch = []
 
         def collect() -> None:
-            datagrams.extend(self.core.collect(now))
+            datagrams.extend(self.core.collect_batch(now))
 
         self._guarded(collect)
         self.process_events()  # new connection IDs are announced while packets are built

@@ -23,6 +23,7 @@ from connet_trio.engine import PathMtu
 from connet_trio.errors import CertificateRejected
 from connet_trio.quic.bounds import BoundedConnection
 from connet_trio.quic.congestion import DEFAULT_CONGESTION_CONTROL, CongestionControl, CongestionTrace
+from connet_trio.quic.datagram_run import Batch, DatagramRun, datagrams_of
 from connet_trio.quic.datagram_sizing import MtuAwareRecovery
 from connet_trio.quic.engine_options import engine_configuration
 from connet_trio.quic.handshake import Answer, Dialing, Listening
@@ -49,6 +50,8 @@ PING_PADDING_BYTES = 24
 LONE_ACK_SECONDS = 0.005
 """How long a single packet waits for its acknowledgement, which may leave together with an answer; the transport
 parameters allow 25 ms. From the second packet on (RFC 9000 section 13.2.2) it waits no longer than aioquic lets it."""
+AMPLIFICATION = 3
+"""How many times what came from an address is sent to it before it has shown that it gets what we send."""
 CLOSE_REPEATS = 8
 """How often at most a close is repeated to a peer that goes on talking, when it has sent twice as much each time."""
 DUPLICATE_WINDOW_PACKETS = 1024
@@ -121,7 +124,7 @@ class Core(BoundedConnection):
         self._growth = role.windows.growth()
         self._now = 0.0
         self._next_key_update = KEY_UPDATE_PACKETS
-        self._close_datagrams: list[Datagram] = []
+        self._close_datagrams: Batch = []
         self._closing_heard, self._repeat_close_at = 0, 1
         self.peer_certificate: bytes | None = None
         """The other side's leaf (DER) once the handshake is complete, if it showed one."""
@@ -240,19 +243,21 @@ class Core(BoundedConnection):
 
     # --- datagrams
 
-    def receive_batch(self, datagrams: Iterable[Datagram], now: float) -> bool:
+    def receive_batch(self, batch: Iterable[Datagram | DatagramRun], now: float) -> bool:
         """Take datagrams addressed to this connection; returns whether any of them was a sign of life.
 
         That is one with a new packet that the peer has sealed, from where it may send. Others go no further.
         """
         # aioquic clears this with each such packet, and looks at it only when it sends
         sent, self._ack_eliciting_sent_since_receipt = self._ack_eliciting_sent_since_receipt, True
-        for data, path in datagrams:
+        for data, path in datagrams_of(batch):
             if self._close_pending:
                 break  # what comes between our close and its departure is for nobody
             self._receive_one(data, self._known_path(path), now)
             if self._state is QuicConnectionState.CLOSING:
                 self._closing_heard += 1
+                if self._network_paths[0].addr == path:  # aioquic no longer counts
+                    self._network_paths[0].bytes_received += len(data)
         heard = not self._ack_eliciting_sent_since_receipt
         self._ack_eliciting_sent_since_receipt = sent and not heard
         return heard
@@ -290,6 +295,10 @@ class Core(BoundedConnection):
         return path
 
     def collect(self, now: float) -> list[Datagram]:
+        """As `collect_batch`, every datagram for itself."""
+        return list(datagrams_of(self.collect_batch(now)))
+
+    def collect_batch(self, now: float) -> Batch:
         """Datagrams to send now, at most one burst; `has_more` afterwards says whether to call again."""
         self._now = now
         self.has_more = False
@@ -308,7 +317,8 @@ class Core(BoundedConnection):
         self.forget_acknowledgements()
         self._note_send_limit()
         if closing:
-            self._close_datagrams = datagrams
+            # aioquic bounds what it sends to an address that may be forged, but for this
+            self._close_datagrams = datagrams = datagrams if self._may_have_sent(0) else []
         if self._pacing_at is not None and self._pacing_at <= now:  # the burst is spent; there is nothing to wait for
             self.has_more, self._pacing_at = True, None
         return datagrams
@@ -321,11 +331,20 @@ class Core(BoundedConnection):
         """How fast it sends, and why."""
         return self._recovery.trace()
 
-    def _repeat_close(self) -> list[Datagram]:
+    def _repeat_close(self) -> Batch:
         if self._closing_heard < self._repeat_close_at or self._repeat_close_at >= 1 << CLOSE_REPEATS:
             return []
+        size = sum(len(data) for data, _ in self._close_datagrams)
+        if not self._may_have_sent(size):
+            return []
+        self._network_paths[0].bytes_sent += size
         self._repeat_close_at = 2 * self._closing_heard
         return self._close_datagrams
+
+    def _may_have_sent(self, more: int) -> bool:
+        """Whether so many bytes, beyond those counted, may go to where we send (RFC 9000 section 8.1)."""
+        path = self._network_paths[0]
+        return bool(path.is_validated or path.bytes_sent + more <= AMPLIFICATION * path.bytes_received)
 
     @property
     def ending(self) -> ConnectionTerminated | None:

@@ -20,6 +20,7 @@ from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 from aioquic.tls import Epoch
 
 from connet_trio.engine import PathMtu
+from connet_trio.quic.datagram_run import Batch
 from connet_trio.quic.limits import MAX_DATAGRAM_BYTES
 from connet_trio.quic.network_path import Datagram
 from connet_trio.quic.recovery import Recovery
@@ -66,7 +67,7 @@ class SizedConnection(QuicConnection):
         """Bytes of UDP payload in a full datagram on the current path."""
         return self.path_mtu.size
 
-    def sized_datagrams(self, now: float) -> list[Datagram]:
+    def sized_datagrams(self, now: float) -> Batch:
         """`datagrams_to_send` in the size the path carries, and a probe for the next size if one is due."""
         path = self._network_paths[0]
         if path is not self._mtu_path:
@@ -79,9 +80,9 @@ class SizedConnection(QuicConnection):
         closing = self._close_pending
         if self._probe_pending:
             with self._base_size():
-                datagrams: list[Datagram] = self.datagrams_to_send(now)
+                datagrams: Batch = [*self.datagrams_to_send(now)]
         else:
-            datagrams = self.datagrams_to_send(now)
+            datagrams = [*self.datagrams_to_send(now)]
         if self._handshake_confirmed and path.bytes_sent >= SEARCH_AFTER_BYTES and path.is_validated and not closing:
             datagrams += self._mtu_probe(path, now)
         return datagrams

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
+from connet_trio.quic.datagram_run import Batch, DatagramRun
 from connet_trio.quic.network_path import Datagram, NetworkPath
 from connet_trio.quic.plain_socket import PlainSocket
 
@@ -60,9 +61,10 @@ class BatchingSocket(PlainSocket):
             if self._reaches_ipv6:
                 _enable(sock, socket.IPPROTO_IPV6, IPV6_RECVPKTINFO)
 
-    def receive_batch(self) -> list[Datagram]:
+    def receive_batch(self) -> Batch:
         """Take what has arrived, from at most `RECEIVE_CALLS` reads; empty datagrams and failed reads are skipped."""
-        batch: list[Datagram] = []
+        batch: Batch = []
+        count = 0
         if self._closed:
             return batch
         for _ in range(RECEIVE_CALLS):
@@ -79,15 +81,28 @@ class BatchingSocket(PlainSocket):
             segment, local = _read_ancillary(ancillary)
             path = self._paths.get((address, local)) or self._remember(address, local)
             if segment and len(data) > segment:
-                batch += [(data[start : start + segment], path) for start in range(0, len(data), segment)]
+                batch.append(DatagramRun(data, segment, path))
+                count += -(-len(data) // segment)
                 self.counters.coalesced_receives += 1
             elif data:
                 batch.append((data, path))
-        self.counters.received += len(batch)
+                count += 1
+        self.counters.received += count
         return batch
 
-    def send_batch(self, datagrams: Sequence[Datagram]) -> None:
+    def send_batch(self, batch: Sequence[Datagram | DatagramRun]) -> None:
         """Send what the kernel takes, each run of equal datagrams at once; the rest is lost and counted."""
+        row: list[Datagram] = []
+        for item in batch:
+            if isinstance(item, DatagramRun):
+                self._send_row(row)
+                row = []
+                self._send_run(item)
+            else:
+                row.append(item)
+        self._send_row(row)
+
+    def _send_row(self, datagrams: list[Datagram]) -> None:
         start, count = 0, len(datagrams)
         while start < count:
             data, path = datagrams[start]
@@ -95,29 +110,47 @@ class BatchingSocket(PlainSocket):
             if end - start == 1:
                 self._send_one(data, path)
             else:
-                self._send_run([data for data, _ in datagrams[start:end]], path)
+                self._send_segmented([data for data, _ in datagrams[start:end]], len(data), end - start, path)
             start = end
 
-    def _send_run(self, run: list[bytes], path: NetworkPath) -> None:
+    def _send_run(self, run: DatagramRun) -> None:
+        data, size, path = run.data, run.size, run.path
+        most = min(MAX_SEGMENTS, max(MAX_SEGMENTED_BYTES // size, 1)) * size
+        for start in range(0, len(data), most):
+            part = data[start : start + most]
+            if len(part) <= size:
+                self._send_one(part, path)
+            elif self._segmentation:
+                self._send_segmented([part], size, -(-len(part) // size), path)
+            else:
+                self._send_each(part, size, path)
+
+    def _send_segmented(self, buffers: Sequence[bytes | memoryview], size: int, count: int, path: NetworkPath) -> None:
+        """Send in one call what is in `buffers`: `count` datagrams of `size` bytes, the last may be shorter."""
         if self._closed:
             return
-        ancillary = [(SOL_UDP, UDP_SEGMENT, _SEGMENT_SIZE.pack(len(run[0]))), *_source_record(path)]
+        ancillary = [(SOL_UDP, UDP_SEGMENT, _SEGMENT_SIZE.pack(size)), *_source_record(path)]
         try:
-            self._socket.sendmsg(run, ancillary, 0, path.remote)
+            self._socket.sendmsg(buffers, ancillary, 0, path.remote)
         except OSError as exc:
             refused = exc.errno or 0
             if refused not in _SEGMENTATION_REFUSED and (path.local is None or refused not in _SOURCE_REFUSED):
                 self.counters.send_errors[refused] += 1
                 return
-            went = [self._send_one(data, path) for data in run]
+            went = self._send_each(memoryview(b"".join(buffers)), size, path)
             # the same bytes leave one by one: it is the segmentation that is refused, not the path or its size
-            if refused in (errno.EIO, errno.EINVAL) and went[0]:
+            if refused in (errno.EIO, errno.EINVAL) and went:
                 self._segmentation = False
         else:
-            self.counters.sent += len(run)
+            self.counters.sent += count
             self.counters.segmented_sends += 1
 
-    def _send_one(self, data: bytes, path: NetworkPath) -> bool:
+    def _send_each(self, data: memoryview, size: int, path: NetworkPath) -> bool:
+        """Send datagrams one by one; whether the kernel took the first."""
+        went = [self._send_one(data[at : at + size], path) for at in range(0, len(data), size)]
+        return went[0]
+
+    def _send_one(self, data: bytes | memoryview, path: NetworkPath) -> bool:
         """Send one datagram; False when the kernel refused it, or sent it from another address than the path's."""
         if path.local is None or self._closed:
             return super()._send_one(data, path)

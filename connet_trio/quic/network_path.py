@@ -1,9 +1,8 @@
-"""Where a datagram comes from and goes to, and what a transport needs of a socket."""
+"""Where a datagram comes from and goes to."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from connet_trio.records.model import AddressPort
 
@@ -25,40 +24,6 @@ class NetworkPath(NamedTuple):
 
 
 Datagram = tuple[bytes, NetworkPath]
-
-
-class DatagramSocket(Protocol):
-    """One UDP socket, real or simulated. Only `wait_readable` waits; nothing here raises for one bad datagram."""
-
-    @property
-    def local_address(self) -> AddressPort:
-        """The address and port it is bound to."""
-
-    @property
-    def forbids_fragments(self) -> bool:
-        """Whether a datagram larger than the path's MTU is dropped, so that probing for that MTU can work."""
-
-    async def wait_readable(self) -> None:
-        """Return when `receive_batch` has something, or at once after `close`."""
-
-    def receive_batch(self) -> list[Datagram]:
-        """Take what has arrived, up to a bound that keeps one turn short; empty when nothing has."""
-
-    def send_batch(self, datagrams: Sequence[Datagram]) -> None:
-        """Send what the network takes; the rest is lost, as datagrams are."""
-
-    def path_to(self, remote: AddressPort, *, zone: int = 0) -> NetworkPath:
-        """The path on which this socket reaches `remote`, answers included: theirs compare equal.
-
-        Args:
-          zone: the interface, by number, of a link-local IPv6 address; of any other address it means nothing.
-
-        Raises:
-          DialFailed: the socket has no such address family (IPv6 asked of an IPv4 socket).
-        """
-
-    def close(self) -> None:
-        """Give the port back. Idempotent."""
 
 
 @lru_cache(maxsize=4096)

@@ -19,6 +19,7 @@ import attrs
 import trio
 
 from connet_trio.errors import DialFailed
+from connet_trio.quic.datagram_run import DatagramRun, datagrams_of
 from connet_trio.quic.dont_fragment import forbid_fragments
 from connet_trio.quic.network_path import Datagram, NetworkPath, SocketAddress
 from connet_trio.records.model import AddressPort
@@ -88,7 +89,7 @@ class PlainSocket:
         with suppress(trio.ClosedResourceError):
             await trio.lowlevel.wait_readable(self._socket)
 
-    def receive_batch(self) -> list[Datagram]:
+    def receive_batch(self) -> Sequence[Datagram | DatagramRun]:
         """Take what has arrived, at most `RECEIVE_CALLS` datagrams; empty ones and failed reads are skipped."""
         batch: list[Datagram] = []
         if self._closed:
@@ -106,9 +107,9 @@ class PlainSocket:
         self.counters.received += len(batch)
         return batch
 
-    def send_batch(self, datagrams: Sequence[Datagram]) -> None:
+    def send_batch(self, batch: Sequence[Datagram | DatagramRun]) -> None:
         """Send what the kernel takes; the rest is lost and counted."""
-        for data, path in datagrams:
+        for data, path in datagrams_of(batch):
             self._send_one(data, path)
 
     def path_to(self, remote: AddressPort, *, zone: int = 0) -> NetworkPath:
@@ -142,7 +143,7 @@ class PlainSocket:
             trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
 
-    def _send_one(self, data: bytes, path: NetworkPath) -> bool:
+    def _send_one(self, data: bytes | memoryview, path: NetworkPath) -> bool:
         """Send one datagram; False when the kernel refused it."""
         if self._closed:
             return False

@@ -7,6 +7,7 @@ from aioquic.buffer import Buffer  # type: ignore[attr-defined]
 from aioquic.quic.packet import QuicPacketType, QuicProtocolVersion, pull_quic_header
 
 from connet_trio.quic.connection import Connection
+from connet_trio.quic.datagram_run import DatagramRun
 from connet_trio.quic.limits import (
     CONNECTION_ID_BYTES,
     MAX_DATAGRAM_BYTES,
@@ -100,7 +101,24 @@ class RoutingTable:
 
     def connection_of(self, data: bytes) -> Connection | None:
         """The connection of a short-header packet, the common case; None leaves it to `find`."""
-        return self._by_id.get(data[1 : 1 + CONNECTION_ID_BYTES])
+        return None if data[0] & LONG_HEADER else self._by_id.get(data[1 : 1 + CONNECTION_ID_BYTES])
+
+    def connection_of_run(self, run: DatagramRun) -> Connection | None:
+        """The connection of short-header packets that all have the same destination ID; None leaves each to `find`.
+
+        The kernel coalesces by address and size: packets of two connections between the same two sockets may mix.
+        """
+        data, size = run.data, run.size
+        connection_id = bytes(data[1 : 1 + CONNECTION_ID_BYTES])
+        connection = self._by_id.get(connection_id)
+        if connection is None or size <= CONNECTION_ID_BYTES or max(data[::size]) & LONG_HEADER:
+            return None
+        rest = len(data) % size
+        if 0 < rest <= CONNECTION_ID_BYTES:
+            return None
+        columns = (bytes(data[at::size]) for at in range(1, 1 + CONNECTION_ID_BYTES))
+        alike = all(column == column[:1] * len(column) for column in columns)
+        return connection if alike else None
 
     def find(self, data: bytes) -> Destination:
         """Where any datagram of at least one byte belongs."""

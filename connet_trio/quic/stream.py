@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from connet_trio.concurrency import OneTask
 from connet_trio.concurrency.byte_stream import AbortableStream, StreamBroken, Take, Told, ignore_code
 from connet_trio.quic.limits import SEND_HIGH_BYTES
 
@@ -46,22 +47,6 @@ class ReceiveState(enum.Enum):
     STOPPED = enum.auto()
     RESET_BY_PEER = enum.auto()
     LOST = enum.auto()
-
-
-class OneTask:
-    """Around what one task at a time may do; raises `trio.BusyResourceError` for the second."""
-
-    def __init__(self, doing: str) -> None:
-        self._doing = doing
-        self.is_taken = False
-
-    def __enter__(self) -> None:
-        if self.is_taken:
-            raise trio.BusyResourceError(f"another task is {self._doing}")
-        self.is_taken = True
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.is_taken = False
 
 
 class Stream(AbortableStream):
@@ -306,9 +291,18 @@ class Stream(AbortableStream):
     # --- ending
 
     async def aclose(self) -> None:
-        """End both directions: FIN if nothing was abandoned, STOP_SENDING for what is unread (trap T17)."""
-        self.close()
-        await trio.lowlevel.checkpoint()
+        """End both directions: FIN if nothing was abandoned, STOP_SENDING for what is unread (trap T17).
+
+        If cancelled, as `abort`: whoever is cancelled has seldom said all.
+        """
+        try:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        except trio.Cancelled:
+            self.abort()
+            raise
+        finally:
+            self.close()
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     def close(self) -> None:
         """`aclose` without waiting."""
@@ -317,15 +311,15 @@ class Stream(AbortableStream):
         self.stop()
         self._chunks.clear()
 
-    def abort(self, code: int = 0) -> None:
-        """End both directions; what has not been finished with `send_eof` is lost."""
-        self.reset(code)
-        self.stop(code)
-
-    def _tell_over(self) -> None:
+    @property
+    def is_over(self) -> bool:
+        """Whether both directions have ended, whoever ended them."""
         # an end that has arrived counts as read with all before it: few readers fetch the last b""
         ended = self._fin_received and not self._chunks
-        if self._send_state is not SendState.OPEN and (ended or self._receive_state is not ReceiveState.OPEN):
+        return self._send_state is not SendState.OPEN and (ended or self._receive_state is not ReceiveState.OPEN)
+
+    def _tell_over(self) -> None:
+        if self.is_over:
             self.connection.end_stream(self.id)
 
     # --- told by the connection

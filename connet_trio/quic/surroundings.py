@@ -11,9 +11,9 @@ from random import Random
 import attrs
 
 from connet_trio.engine import InterfaceAddress
-from connet_trio.quic.network_path import DatagramSocket
 from connet_trio.quic.open_socket import open_udp_socket
 from connet_trio.quic.resolving import resolve_host
+from connet_trio.quic.socket_protocol import DatagramSocket
 from connet_trio.records.model import AddressPort, HostPort
 from connet_trio.store import Runner
 

@@ -9,7 +9,7 @@ send is marked again, so that reading stays between its bursts. A turn never wai
 """
 
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import assert_never
 
@@ -21,6 +21,7 @@ from connet_trio.errors import DialFailed
 from connet_trio.quic.congestion import DEFAULT_CONGESTION_CONTROL, CongestionControl
 from connet_trio.quic.connection import Connection
 from connet_trio.quic.core import Core, reset_token
+from connet_trio.quic.datagram_run import Batch, DatagramRun, count_datagrams, datagrams_of
 from connet_trio.quic.dial_failures import NoAnswer
 from connet_trio.quic.ending import UNHEARD_REASON
 from connet_trio.quic.engine_choice import DEFAULT_QUIC_ENGINE, QuicEngine
@@ -28,15 +29,15 @@ from connet_trio.quic.fast import FastCore
 from connet_trio.quic.handshake import Dialing, Listening
 from connet_trio.quic.limits import (
     ACCEPT_QUEUE,
-    CONNECTION_ID_BYTES,
     HANDSHAKE_IDLE_SECONDS,
     LARGEST_DATAGRAM_BYTES,
     MAX_DATAGRAM_BYTES,
     RESET_BYTES,
     RESET_TOKEN_BYTES,
 )
-from connet_trio.quic.network_path import Datagram, DatagramSocket, NetworkPath
-from connet_trio.quic.routing import LONG_HEADER, FirstInitial, ForConnection, Forgotten, ForReset, Noise, RoutingTable
+from connet_trio.quic.network_path import Datagram, NetworkPath
+from connet_trio.quic.routing import FirstInitial, ForConnection, Forgotten, ForReset, Noise, RoutingTable
+from connet_trio.quic.socket_protocol import DatagramSocket
 from connet_trio.quic.timers import TimerHeap
 from connet_trio.records.model import AddressPort
 
@@ -266,18 +267,20 @@ class Transport:
         until = trio.current_time() + LONGEST_TICK_SECONDS
         for _ in range(TURNS_PER_TICK):
             received = self._socket.receive_batch()
+            if not received and not self._marked:
+                break
             self._turn(received, trio.current_time() + TIMER_SLACK)
-            if (len(received) < BUSY_DATAGRAMS and not self._marked) or trio.current_time() > until:
+            if (count_datagrams(received) < BUSY_DATAGRAMS and not self._marked) or trio.current_time() > until:
                 break
 
-    def _turn(self, received: list[Datagram], now: float) -> None:
+    def _turn(self, received: Sequence[Datagram | DatagramRun], now: float) -> None:
         self._deliver(received, now)
         self._expire_handshakes(now)
         for connection in self._timers.due(now):
             connection.fire_timers(now)
             self._marked[connection] = None
         marked, self._marked = self._marked, {}
-        outgoing: list[Datagram] = []
+        outgoing: Batch = []
         for connection in marked:
             outgoing += connection.collect(now)
             if connection.core.terminated:
@@ -295,20 +298,17 @@ class Transport:
         if deadline < self._nap.deadline:
             self._nap.deadline = deadline
 
-    def _deliver(self, received: list[Datagram], now: float) -> None:
-        batches: dict[Connection, list[Datagram]] = {}
-        batch: list[Datagram] = []
-        routed: bytes | None = None  # the ID that leads to `batch`: datagrams for one come in rows
-        for datagram in received:
-            data = datagram[0]
-            connection_id = data[1 : 1 + CONNECTION_ID_BYTES]
-            if connection_id != routed or data[0] & LONG_HEADER:
+    def _deliver(self, received: Sequence[Datagram | DatagramRun], now: float) -> None:
+        batches: dict[Connection, Batch] = {}
+        for item in received:
+            connection = self._table.connection_of_run(item) if isinstance(item, DatagramRun) else None
+            if connection is not None:
+                batches.setdefault(connection, []).append(item)
+                continue
+            for datagram in datagrams_of((item,)):
                 connection = self._connection_for(datagram, now)
-                if connection is None:
-                    continue
-                batch = batches.setdefault(connection, [])
-                routed = None if data[0] & LONG_HEADER else connection_id
-            batch.append(datagram)
+                if connection is not None:
+                    batches.setdefault(connection, []).append(datagram)
         for connection, batch in batches.items():
             connection.receive_batch(batch, now)
             self._marked[connection] = None
@@ -319,6 +319,9 @@ class Transport:
         data, path = datagram
         if not data:
             return None
+        connection = self._table.connection_of(data)
+        if connection is not None:
+            return connection
         match self._table.find(data):
             case ForConnection(connection):
                 return connection

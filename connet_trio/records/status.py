@@ -1,9 +1,9 @@
 """What the status page shows (protocol section 13): records, and the JSON they become.
 
 Keys are the original's, where it has them. Keys of our own are `last-error`, `handler-errors`, `bytes-in`, `bytes-out`,
-`bytes-forwarded`, `streams`, `streams-total`, for each peer `path`, `relay-id`, `rtt-ms`, `since` and `why`, and for
-each of its connections `rtt-ms`, `bytes-in`, `bytes-out` and `mtu`; they are always there, `null` when there is nothing
-to say, and readers of the original ignore them.
+`bytes-forwarded`, `streams`, `streams-total`, for each endpoint `relay-encryptions`, for each peer `path`, `relay-id`,
+`rtt-ms`, `since` and `why`, and for each of its connections `rtt-ms`, `bytes-in`, `bytes-out` and `mtu`; they are
+always there, `null` when there is nothing to say, and readers of the original ignore them.
 """
 
 import enum
@@ -104,6 +104,8 @@ class EndpointStatus:
     """By relay id."""
     peers: Mapping[str, PeerStatus] = attrs.field(factory=dict)
     """By client id."""
+    relay_encryptions: tuple[str, ...] = keyed("relay-encryptions", default=())
+    """How streams may be kept from a relay, in the words of the configuration."""
     bytes_in: int = keyed("bytes-in", default=0)
     """Payload received from peers since the start."""
     bytes_out: int = keyed("bytes-out", default=0)

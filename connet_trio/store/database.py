@@ -1,8 +1,9 @@
 """The SQLite database behind a store: blocking, one connection, keys to bytes.
 
 `PRAGMA user_version` is the schema's version: 0 in a file without a schema, `SCHEMA_VERSION` in ours. A newer file is
-refused untouched. A damaged one is moved aside and a fresh one takes its place, since a service with a new identity
-serves better than none; that, and everything else the operator should know, is in the warnings of `open_database`.
+refused untouched. A damaged one is moved aside and a fresh one takes its place, with what can still be read of it,
+since a service that has lost something serves better than none. One that cannot be written, as on a disk that is full,
+is read. That, and everything else the operator should know, is in the warnings of `open_database`.
 """
 
 import sqlite3
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from connet_trio.errors import StoreError
 from connet_trio.store.privacy import make_private_directory, make_private_file, tighten_file
+from connet_trio.store.salvage import salvage
 
 DATABASE_NAME = "connet-trio.sqlite3"
 
@@ -22,6 +24,9 @@ BUSY_SECONDS = 5.0
 """How long a statement waits for another process that holds the database, before it fails."""
 
 DAMAGE_CODES = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+UNWRITABLE_CODES = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
+"""Of a disk without room, even for the few bytes that SQLite needs beside a database that it reads."""
 
 COMPANIONS = ("-wal", "-shm")
 """Suffixes of the files SQLite keeps beside a database; they get the modes of the database itself."""
@@ -111,22 +116,52 @@ def _open_file(path: Path, warnings: list[str | None]) -> Database:
     try:
         connection, fresh = _connect(path)
     except _Damaged as damage:
-        aside = _move_aside(path)
+        return _replace_damaged(path, damage, warnings)
+    except sqlite3.OperationalError as exc:
+        if created or getattr(exc, "sqlite_errorcode", 0) & 0xFF not in UNWRITABLE_CODES:
+            raise
+        connection, fresh = _connect(path, alone=True)
         warnings.append(
-            f"{path} is damaged ({damage}) and was moved to {aside}; this service's identity is lost: "
-            "it starts anew, unless the file is restored from a backup"
+            f"{path} can be read and not be written ({exc}), as if the disk were full: "
+            "what this service learns from now on is forgotten when it stops, unless there is room by then"
         )
-        make_private_file(path)
-        return Database(_connect(path)[0], str(path))
     if fresh and not created:
         warnings.append(f"{path} was empty; if it has ever held this service's identity, that is lost")
     return Database(connection, str(path))
 
 
-def _connect(path: Path | str) -> tuple[sqlite3.Connection, bool]:
-    """Open the database at `path`; says also whether it was without a schema until now."""
+def _replace_damaged(path: Path, damage: "_Damaged", warnings: list[str | None]) -> Database:
+    """Move a database aside, and begin another with what can be read of it."""
+    kept = salvage(path, COMPANIONS)
+    aside = _move_aside(path)
+    outcome = (
+        f"{len(kept)} of its records could be read and are kept, what else was in it is lost"
+        if kept
+        else "this service's identity is lost: it starts anew, unless the file is restored from a backup"
+    )
+    warnings.append(f"{path} is damaged ({damage}) and was moved to {aside}; {outcome}")
+    make_private_file(path)
+    connection, _ = _connect(path)
+    database = Database(connection, str(path))
+    try:
+        for key, value in kept.items():
+            database.put(key, value)
+    except StoreError:
+        database.close()
+        raise
+    return database
+
+
+def _connect(path: Path | str, *, alone: bool = False) -> tuple[sqlite3.Connection, bool]:
+    """Open the database at `path`; says also whether it was without a schema until now.
+
+    Args:
+      alone: let no other process open it meanwhile, which needs no file of shared memory beside it.
+    """
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
+        if alone:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         fresh = _prepare(connection, path)
     except BaseException as exc:
         connection.close()

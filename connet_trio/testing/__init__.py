@@ -18,6 +18,7 @@ from connet_trio.testing.nat import (
     OPEN,
     PORT_RESTRICTED,
     SYMMETRIC,
+    UDP_BLOCKED,
     Dependence,
     Nat,
     NatBehavior,
@@ -25,6 +26,7 @@ from connet_trio.testing.nat import (
 )
 from connet_trio.testing.network import Fate, SimulatedNetwork, open_network
 from connet_trio.testing.routers import Router
+from connet_trio.testing.trace import readable_trace
 
 __all__ = [
     "ADDRESS_RESTRICTED",
@@ -34,6 +36,7 @@ __all__ = [
     "OPEN",
     "PORT_RESTRICTED",
     "SYMMETRIC",
+    "UDP_BLOCKED",
     "Dependence",
     "Deployment",
     "EndpointPaths",
@@ -47,6 +50,7 @@ __all__ = [
     "SimulatedNetwork",
     "open_network",
     "paths_of",
+    "readable_trace",
     "run_simulated",
     "simulated_deployment",
     "simulated_surroundings",

@@ -32,7 +32,7 @@ from cryptography import x509
 
 from connet_trio.identity import Credential, Realm, issue_identity
 from connet_trio.records import control
-from connet_trio.testing.floods import FLOODED_STREAM, FLOODS, HOSTILE_ID, Flood
+from connet_trio.testing.floods import CREDIT_STREAMS, FLOODED_STREAM, FLOODS, HOSTILE_ID, Flood
 from connet_trio.wire import ConnectionKind, WireVersion, codecs, encode_frame, protocol_names
 
 DATAGRAM_BYTES = 1200
@@ -86,7 +86,8 @@ def seal_frames(
 def expect_anything(connection: QuicConnection) -> None:
     """Take what a flood is answered with, which a proper peer would call a violation."""
     connection._host_cids.append(QuicConnectionId(cid=HOSTILE_ID, sequence_number=UNREACHED, was_sent=True))
-    connection.send_stream_data(FLOODED_STREAM, b"")
+    for number in range(CREDIT_STREAMS):
+        connection.send_stream_data(FLOODED_STREAM + 4 * number, b"")
     connection._host_cid_seq = connection._local_active_connection_id_limit = UNREACHED
 
 

@@ -2,10 +2,11 @@
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from ipaddress import IPv4Address, ip_address
+from typing import TypeVar
 
 import attrs
 import trio
@@ -17,14 +18,17 @@ from connet_trio.endpoints import Destination, Source
 from connet_trio.engine import Restriction
 from connet_trio.errors import DialFailed
 from connet_trio.identity import Credential, issue_server_credential
-from connet_trio.quic import DEFAULT_QUIC_ENGINE, DatagramSocket, QuicEngine, Stream, Surroundings
+from connet_trio.quic import DEFAULT_QUIC_ENGINE, DatagramSocket, QuicEngine, Surroundings
 from connet_trio.records.model import AddressPort, HostPort, Route
+from connet_trio.records.peer import RelayEncryption
 from connet_trio.records.status import PathStyle
 from connet_trio.relay import RelayIngressSettings, RelayServer, RelaySettings, open_relay
 from connet_trio.store import run_inline
 from connet_trio.testing.hosts import ANY
-from connet_trio.testing.nat import OPEN, NatBehavior
+from connet_trio.testing.nat import FIREWALL, OPEN, UDP_BLOCKED, NatBehavior
 from connet_trio.testing.network import DEFAULT_LINK, Host, Link, Router, SimulatedNetwork, open_network
+
+T = TypeVar("T")
 
 START = 1_800_000_000.0
 """Unix seconds at virtual time 0."""
@@ -85,12 +89,13 @@ async def simulated_deployment(
       quic_engine: that of every service.
     """
     with single_error():
-        async with open_network(seed, link=link, trace_limit=trace_limit) as network, AsyncExitStack() as stack:
-            deployment = Deployment(network, seed, stack, quic_engine)
+        async with open_network(seed, link=link, trace_limit=trace_limit) as network, trio.open_nursery() as tasks:
+            deployment = Deployment(network, seed, tasks, quic_engine)
             await deployment.start_control()
             for number in range(1, relays + 1):
                 await deployment.add_relay(number)
             yield deployment
+            await deployment.stop()
 
 
 class Deployment:
@@ -100,7 +105,7 @@ class Deployment:
         self,
         network: SimulatedNetwork,
         seed: int | str,
-        stack: AsyncExitStack,
+        tasks: trio.Nursery,
         quic_engine: QuicEngine = DEFAULT_QUIC_ENGINE,
     ) -> None:
         self.network = network
@@ -111,7 +116,8 @@ class Deployment:
         self.credential: Credential = issue_server_credential(
             [], [IPv4Address(CONTROL_HOST)], wall_now=START, entropy=random.Random(f"{seed}control").randbytes
         )
-        self._stack = stack
+        self._tasks = tasks
+        self._running: list[tuple[trio.Event, trio.Event]] = []  # to be told to leave, and heard to have left
         self._clients = 0
         self._sites = 0
         self._inside: dict[Router, IPv4Address] = {}  # the last address given to a client of each site
@@ -128,7 +134,7 @@ class Deployment:
             quic_engine=self.quic_engine,
         )
         surroundings = simulated_surroundings(self.network, CONTROL_HOST, self.seed)
-        self.control = await self._stack.enter_async_context(open_control(settings, surroundings=surroundings))
+        self.control = await self._start(open_control(settings, surroundings=surroundings))
 
     async def add_relay(self, number: int) -> RelayServer:
         """Start relay `number` (1 to 254) on 198.51.100.`number`."""
@@ -144,7 +150,7 @@ class Deployment:
             quic_engine=self.quic_engine,
         )
         surroundings = simulated_surroundings(self.network, host, self.seed)
-        relay = await self._stack.enter_async_context(open_relay(settings, surroundings=surroundings))
+        relay = await self._start(open_relay(settings, surroundings=surroundings))
         self.relays[number] = relay
         return relay
 
@@ -154,7 +160,8 @@ class Deployment:
         if behavior is not None and behavior.translates:
             self._sites += 1
             outside = FIRST_SITE + self._sites if behind is None else self._next_inside(behind)
-        return self.network.add_router(behavior, None if outside is None else str(outside), behind=behind)
+        ipv6 = UDP_BLOCKED if behavior is not None and behavior.blocks else FIREWALL
+        return self.network.add_router(behavior, None if outside is None else str(outside), ipv6=ipv6, behind=behind)
 
     async def add_client(
         self,
@@ -173,9 +180,7 @@ class Deployment:
         Raises:
           ValueError: both are given.
         """
-        return await self._stack.enter_async_context(
-            self.open_client(host, behind=behind, metadata=metadata, token=token)
-        )
+        return await self._start(self.open_client(host, behind=behind, metadata=metadata, token=token))
 
     @asynccontextmanager
     async def open_client(
@@ -221,11 +226,13 @@ class Deployment:
         *,
         destination_behind: NatBehavior | Router | None = OPEN,
         source_behind: NatBehavior | Router | None = OPEN,
+        relay_encryptions: Sequence[RelayEncryption] | None = None,
     ) -> tuple[Destination, Source]:
         """A destination and a source of `name`, on new clients, with a path between them."""
         offering = await self.add_client(behind=destination_behind, metadata="destination")
-        destination = await offering.add_destination(name, route=route)
-        source = await (await self.add_client(behind=source_behind, metadata="source")).add_source(name, route=route)
+        destination = await offering.add_destination(name, route=route, relay_encryptions=relay_encryptions)
+        using = await self.add_client(behind=source_behind, metadata="source")
+        source = await using.add_source(name, route=route, relay_encryptions=relay_encryptions)
         await source.wait_reachable()
         return destination, source
 
@@ -237,6 +244,20 @@ class Deployment:
             answer = await exchange(await source.dial(), data)
             nursery.cancel_scope.cancel()
         return answer
+
+    async def stop(self) -> None:
+        """End every service, the latest first."""
+        while self._running:
+            leave, left = self._running.pop()
+            leave.set()
+            await left.wait()
+
+    async def _start(self, service: AbstractAsyncContextManager[T]) -> T:
+        """Run a service until `stop`, in a task of its own: who asks for it may be in a nursery that ends before."""
+        leave, left = trio.Event(), trio.Event()
+        started: T = await self._tasks.start(_run, service, leave, left)
+        self._running.append((leave, left))
+        return started
 
     def _host_for_client(self, host: Host | str | None, behind: NatBehavior | Router | None) -> Host:
         if host is not None:
@@ -257,7 +278,22 @@ class Deployment:
         return self._inside[router]
 
 
-async def echo_stream(stream: Stream) -> None:
+async def _run(
+    service: AbstractAsyncContextManager[T],
+    leave: trio.Event,
+    left: trio.Event,
+    *,
+    task_status: trio.TaskStatus[T],
+) -> None:
+    try:
+        async with service as started:
+            task_status.started(started)
+            await leave.wait()
+    finally:
+        left.set()
+
+
+async def echo_stream(stream: AbortableStream) -> None:
     """Send back what arrives, then end; a stream that breaks is the other side's business."""
     try:
         async for chunk in stream:

@@ -13,6 +13,8 @@ HOSTILE_ID = b"hostile!"
 """A connection ID that is given again and again, each time with a number of its own."""
 FIRST_HOSTILE_NUMBER = 1000
 """Above those of any connection ID that the proper part of an adversary has given."""
+CREDIT_STREAMS = 90
+"""That an adversary may open for sure, beside those it has opened before."""
 FLOODED_STREAM = 4
 """Of an adversary; 0 is for what it has to say before."""
 
@@ -127,6 +129,26 @@ def stream_gaps(number: int) -> bytes:
     )
 
 
+def reset_streams(number: int) -> bytes:
+    """Opens the streams of a stranger's credit and resets them, over and over again the same."""
+    return as_many_as_fit(number, lambda index: _reset_stream(FLOODED_STREAM + 4 * (index % CREDIT_STREAMS)))
+
+
+def endless_streams(number: int) -> bytes:
+    """Opens and resets ever more streams, whatever credit there is."""
+    return as_many_as_fit(number, lambda index: _reset_stream(FLOODED_STREAM + 4 * index))
+
+
+def _reset_stream(stream_id: int) -> bytes:
+    """A byte of a stream, its reset, and that nothing of it is wanted."""
+    with_length = QuicFrameType.STREAM_BASE | 2
+    return (
+        frame(with_length, stream_id, 1, b"!")
+        + frame(QuicFrameType.RESET_STREAM, stream_id, 0, 1)
+        + frame(QuicFrameType.STOP_SENDING, stream_id, 0)
+    )
+
+
 def _new_connection_id(sequence: int) -> bytes:
     token = sequence.to_bytes(16, "big")
     return frame(QuicFrameType.NEW_CONNECTION_ID, sequence, sequence, b"\x08", HOSTILE_ID, token)
@@ -150,6 +172,8 @@ FLOODS = MappingProxyType(
         "pings, never acknowledging": Flood(frames=ping, acknowledges=False),
         "pings": Flood(frames=pings),
         "stream gaps": Flood(frames=stream_gaps),
+        "streams that are reset": Flood(frames=reset_streams),
+        "streams without end": Flood(frames=endless_streams),
     }
 )
 """By name."""

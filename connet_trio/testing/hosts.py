@@ -112,6 +112,19 @@ class Host:
         self._ports.setdefault(port, []).append(made)
         return made
 
+    @property
+    def sockets(self) -> tuple[SimulatedSocket, ...]:
+        """Those that are open, ordered by port."""
+        return tuple(opened for _, row in sorted(self._ports.items()) for opened in row)
+
+    def kill(self) -> None:
+        """Let the processes on this host be killed: nothing that their sockets still send is heard, ports are free.
+
+        Their tasks are to be cancelled by whoever runs them.
+        """
+        for opened in self.sockets:
+            opened.abandon()
+
     def listener(self, destination: AddressPort) -> SimulatedSocket | None:
         """Who takes what arrives at one of its addresses."""
         for candidate in self._ports.get(destination.port, ()):

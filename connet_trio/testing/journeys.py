@@ -17,6 +17,7 @@ Admit = Callable[[Router, AddressPort], AddressPort | None]
 class Departure:
     """A datagram in the realm where its destination is, or in the outermost one it got to."""
 
+    host: Host
     source: AddressPort
     """As it is seen there."""
     realm: Realm
@@ -43,7 +44,7 @@ def depart(host: Host, source: AddressPort, destination: AddressPort, now: float
     """
     places: list[Place] = [host, source.address]
     if destination.address in host.own.members or not host.leads_out(source.address):
-        return Departure(source, host.own, tuple(places))
+        return Departure(host, source, host.own, tuple(places))
     realm = host.realm
     while destination.address not in realm.members and not destination.address.is_link_local:
         router = realm.router
@@ -56,7 +57,7 @@ def depart(host: Host, source: AddressPort, destination: AddressPort, now: float
         if seen.address != source.address:
             places.append(seen.address)
         source, realm = seen, router.realm
-    return Departure(source, realm, tuple(places))
+    return Departure(host, source, realm, tuple(places))
 
 
 def enter(realm: Realm, destination: AddressPort, admit: Admit) -> Entrance:

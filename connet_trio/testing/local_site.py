@@ -1,7 +1,7 @@
 """A directory from which every service can run on this machine: a certificate, free ports, configuration files."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Literal
@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from connet_trio.concurrency import single_error
-from connet_trio.testing.processes import ServiceProcess, free_ports, open_service
+from connet_trio.testing.processes import CONNET_TRIO, ServiceProcess, free_ports, open_service
 
 START_SECONDS = 20.0
 """In which a process is up, on a busy machine too."""
@@ -78,6 +78,8 @@ class LocalSite:
     """TCP port on which it can be used."""
     keys: Mapping[str, str | int] = attrs.field(factory=dict)
     """Further keys of every service."""
+    program: Sequence[str] = CONNET_TRIO
+    """What services are run with."""
 
     @classmethod
     def in_directory(cls, directory: Path) -> "LocalSite":
@@ -167,7 +169,7 @@ status-addr = "{STATUS}"
 
     def open(self, *arguments: str, **variables: str) -> AbstractAsyncContextManager[ServiceProcess]:
         """`connet-trio` with these arguments and environment variables, in the directory."""
-        return open_service(*arguments, directory=self.directory, **variables)
+        return open_service(*arguments, directory=self.directory, program=self.program, **variables)
 
     @asynccontextmanager
     async def open_relayed(self, *, separate_relay: bool = False) -> AsyncIterator[SiteProcesses]:

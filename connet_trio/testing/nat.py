@@ -56,6 +56,8 @@ class NatBehavior:
     """Whether what comes in counts as use (RFC 4787 REQ-6); what goes out always does."""
     translates: bool = True
     """Whether it has an outside address of its own; a firewall only filters."""
+    blocks: bool = False
+    """Whether its router drops all UDP, either way, as many guest networks do."""
 
 
 OPEN: NatBehavior | None = None
@@ -69,6 +71,8 @@ SYMMETRIC = NatBehavior(mapping=Dependence.ADDRESS_AND_PORT_DEPENDENT, ports=Por
 """One port for each destination address and port."""
 FIREWALL = NatBehavior(translates=False)
 """Public addresses behind a stateful filter."""
+UDP_BLOCKED = NatBehavior(translates=False, blocks=True)
+"""Nothing gets through."""
 
 _Part = IPv4Address | IPv6Address | AddressPort | None
 _Key = tuple[AddressPort, _Part]

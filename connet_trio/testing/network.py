@@ -59,6 +59,9 @@ REORDERING_DELAY = 0.005
 """Seconds, at most, by which a reordered datagram or a second copy is late; at least a fifth of it."""
 
 
+_LONG_HEADERS = ("Initial", "0-RTT", "Handshake", "Retry")
+
+
 class Fate(enum.Enum):
     """What became of a datagram, or of its copy."""
 
@@ -83,6 +86,10 @@ class Sighting(NamedTuple):
     """As the sender wrote it."""
     size: int
     fate: Fate
+    sender: str
+    """The name of the host it is from."""
+    kind: str
+    """What it begins with, see `packet_kind`."""
 
 
 @attrs.define
@@ -128,6 +135,7 @@ class SimulatedNetwork:
         self._travelling: list[_Travelling] = []
         self._number = 0
         self._firewalls = 0
+        self._hosts: list[Host] = []
         self._nap = trio.CancelScope()
         self.fates: Counter[Fate] = Counter()
         self.trace: deque[Sighting] = deque(maxlen=trace_limit)
@@ -154,7 +162,14 @@ class SimulatedNetwork:
             if missing:
                 raise ValueError(f"{found} does not have {missing[0]}")
             return found
-        return Host(str(first) if behind is None else f"{first} behind {behind.name}", realm, wanted, self)
+        made = Host(str(first) if behind is None else f"{first} behind {behind.name}", realm, wanted, self)
+        self._hosts.append(made)
+        return made
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """Every host there has ever been, in the order in which they were made."""
+        return tuple(self._hosts)
 
     def add_router(
         self,
@@ -239,25 +254,25 @@ class SimulatedNetwork:
         """Take a datagram of `host`, bound or not, and decide its fate."""
         now = trio.current_time()
         if source.address not in host.own.members:
-            return self._record(now, source, destination, data, Fate.NO_ROUTE)
+            return self._record(now, host, source, destination, data, Fate.NO_ROUTE)
         flow = self._flow(host, source, destination)
         # all of them for every datagram, so that a changed link changes no later draw
         loss, duplication, reordering, jitter, lateness = (flow.luck.random() for _ in range(5))
         departure = depart(host, source, destination, now)
         if departure is None:
-            return self._record(now, source, destination, data, Fate.FILTERED)
+            return self._record(now, host, source, destination, data, Fate.FILTERED)
         receiving = _look_ahead(departure, destination, now).places
         link = self._links.between(departure.places, receiving)
         packet_bytes = len(data) + (28 if isinstance(destination.address, IPv4Address) else 48)
         if self._links.is_cut(departure.places, receiving):
-            return self._record(now, departure.source, destination, data, Fate.CUT)
+            return self._record(now, host, departure.source, destination, data, Fate.CUT)
         if packet_bytes > link.mtu:
-            return self._record(now, departure.source, destination, data, Fate.TOO_BIG)
+            return self._record(now, host, departure.source, destination, data, Fate.TOO_BIG)
         leaves = self._pass_bottleneck((host, receiving[0]), link, packet_bytes, now)
         if leaves is None:
-            return self._record(now, departure.source, destination, data, Fate.QUEUE_FULL)
+            return self._record(now, host, departure.source, destination, data, Fate.QUEUE_FULL)
         if loss < link.loss:
-            return self._record(now, departure.source, destination, data, Fate.LOST)
+            return self._record(now, host, departure.source, destination, data, Fate.LOST)
         arrival = max(leaves + max(link.delay + link.jitter * jitter, MIN_DELAY), flow.latest_arrival)
         late = arrival + REORDERING_DELAY * (0.2 + 0.8 * lateness)
         if reordering < link.reordering:
@@ -287,7 +302,8 @@ class SimulatedNetwork:
 
     def _arrive(self, travelled: _Travelling, now: float) -> None:
         _, _, departure, destination, data = travelled
-        self._record(now, departure.source, destination, data, self._judge_arrival(departure, destination, data, now))
+        fate = self._judge_arrival(departure, destination, data, now)
+        self._record(now, departure.host, departure.source, destination, data, fate)
 
     def _judge_arrival(self, departure: Departure, destination: AddressPort, data: bytes, now: float) -> Fate:
         if self._links.has_cuts and self._links.is_cut(
@@ -304,10 +320,12 @@ class SimulatedNetwork:
         taken = receiver.put(data, departure.source, entrance.destination, zone)
         return Fate.DELIVERED if taken else Fate.INBOX_FULL
 
-    def _record(self, now: float, source: AddressPort, destination: AddressPort, data: bytes, fate: Fate) -> None:
+    def _record(
+        self, now: float, host: Host, source: AddressPort, destination: AddressPort, data: bytes, fate: Fate
+    ) -> None:
         self.fates[fate] += 1
         if self.trace.maxlen:
-            self.trace.append(Sighting(now, source, destination, len(data), fate))
+            self.trace.append(Sighting(now, source, destination, len(data), fate, host.name, packet_kind(data)))
 
     def _flow(self, host: Host, source: AddressPort, destination: AddressPort) -> _Flow:
         flow = self._flows.get((host, source, destination))
@@ -316,6 +334,17 @@ class SimulatedNetwork:
             luck = Random(f"{self._seed}{sender}{source}{destination}")
             flow = self._flows[host, source, destination] = _Flow(luck)
         return flow
+
+
+def packet_kind(data: bytes) -> str:
+    """What a datagram begins with, by the plain bits of its first byte (RFC 9000 section 17).
+
+    A stateless reset passes for 1-RTT, as it should.
+    """
+    first = data[0] if data else 0
+    if not first & 0x40:
+        return "not QUIC"
+    return _LONG_HEADERS[first >> 4 & 3] if first & 0x80 else "1-RTT"
 
 
 def _look_ahead(departure: Departure, destination: AddressPort, now: float) -> Entrance:

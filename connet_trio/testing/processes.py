@@ -148,10 +148,12 @@ async def open_process(
 
 
 @asynccontextmanager
-async def open_service(*arguments: str, directory: Path, **variables: str) -> AsyncIterator[ServiceProcess]:
+async def open_service(
+    *arguments: str, directory: Path, program: Sequence[str] = CONNET_TRIO, **variables: str
+) -> AsyncIterator[ServiceProcess]:
     """`connet-trio` with these arguments in `directory`, where it also keeps its state; otherwise as `open_process`."""
     async with open_process(
-        [*CONNET_TRIO, *arguments], directory=directory, environment=service_environment(directory, **variables)
+        [*program, *arguments], directory=directory, environment=service_environment(directory, **variables)
     ) as service:
         yield service
 

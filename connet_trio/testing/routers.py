@@ -103,10 +103,12 @@ class Router:
         self.ipv4.change_address(new)
 
     def outbound(self, source: AddressPort, destination: AddressPort, now: float) -> AddressPort | None:
-        """Pass a datagram out; returns its source as seen outside, None if it is a hairpin and those are dropped."""
+        """Pass a datagram out; returns its source as seen outside, None if it is dropped: UDP blocked, no hairpin."""
         nat = self._for(source)
         if nat is None:
             return source
+        if nat.behavior.blocks:
+            return None
         if destination.address == nat.address and not nat.behavior.hairpinning:
             return None
         return nat.outbound(source, destination, now)

@@ -8,6 +8,7 @@ from typing import Protocol
 import trio
 
 from connet_trio.errors import DialFailed
+from connet_trio.quic.datagram_run import DatagramRun, datagrams_of
 from connet_trio.quic.network_path import Datagram, NetworkPath, SocketAddress
 from connet_trio.records.model import AddressPort
 
@@ -50,6 +51,7 @@ class SimulatedSocket:
         self._paths: dict[tuple[AddressPort, bytes | None, int], NetworkPath] = {}
         self._sources: dict[NetworkPath, AddressPort] = {}
         self._closed = False
+        self._abandoned = False
 
     @property
     def local_address(self) -> AddressPort:
@@ -63,6 +65,8 @@ class SimulatedSocket:
 
     async def wait_readable(self) -> None:
         """Return when `receive_batch` has something, or at once after `close`."""
+        if self._abandoned:
+            await trio.sleep_forever()
         if self._inbox or self._closed:
             await trio.lowlevel.checkpoint()
         else:
@@ -72,11 +76,11 @@ class SimulatedSocket:
         """Take what has arrived, at most `RECEIVE_DATAGRAMS`."""
         return [self._inbox.popleft() for _ in range(min(len(self._inbox), RECEIVE_DATAGRAMS))]
 
-    def send_batch(self, datagrams: Sequence[Datagram]) -> None:
+    def send_batch(self, batch: Sequence[Datagram | DatagramRun]) -> None:
         """Hand datagrams to the network; after `close` they are lost."""
         if self._closed:
             return
-        for data, path in datagrams:
+        for data, path in datagrams_of(batch):
             source = self._sources.get(path)
             if source is None:
                 source = self._sources[path] = self._host.source_of(self._local_address, path)
@@ -103,10 +107,21 @@ class SimulatedSocket:
 
     def close(self) -> None:
         """Give the port back, and let a waiter return. Idempotent."""
+        if self._abandoned:
+            return
         self._closed = True
         self._inbox.clear()
         self._host.release(self)
         self._waiters.unpark_all()
+
+    def abandon(self) -> None:
+        """Be as the socket of a process that was killed: the port is free, and whoever still uses it is not heard.
+
+        `wait_readable` returns no more, so that its waiters, who are to be cancelled, do not find it closed.
+        """
+        self._closed = self._abandoned = True
+        self._inbox.clear()
+        self._host.release(self)
 
     def put(self, data: bytes, source: AddressPort, local: AddressPort, zone: int) -> bool:
         """Take a datagram from the network; False when the inbox is full. An empty one is dropped, as elsewhere.

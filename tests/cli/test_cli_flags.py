@@ -13,6 +13,7 @@ from connet_trio.client.endpoint_names import check_endpoint_name
 from connet_trio.config import load_client, load_control, load_relay, load_server
 from connet_trio.errors import ConfigError
 from connet_trio.records.model import HostPort, Route
+from connet_trio.records.peer import RelayEncryption
 from connet_trio.testing.certificates import write_certificate
 
 COMMANDS: dict[str, tuple[Any, Any, Any]] = {
@@ -47,7 +48,8 @@ def test_every_flag_of_a_client_reaches_its_settings(place: Path) -> None:
         *("--server-addr", "example.com", "--server-cas-file", "cert.pem", "--server-name", "other.example"),
         *("--direct-addr", ":4000", "--nat-pmp", "disabled", "--status-addr", "127.0.0.1:0"),
         *("--dst-name", "db", "--dst-url", "tcp://:5432", "--dst-route", "relay"),
-        *("--src-name", "db", "--src-url", "tcp://127.0.0.1:5433"),
+        *("--dst-relay-encryption", "dhxcp,tls"),
+        *("--src-name", "db", "--src-url", "tcp://127.0.0.1:5433", "--src-relay-encryption", "tls"),
     )
     assert (found.token, found.metadata, found.handshake_idle_timeout) == ("from-file", "attic", 90.0)
     assert (found.server, found.server_name) == (HostPort("example.com", 19_190), "other.example")
@@ -55,7 +57,14 @@ def test_every_flag_of_a_client_reaches_its_settings(place: Path) -> None:
     assert (found.direct_address, found.status_address) == (HostPort("", 4000), HostPort("127.0.0.1", 0))
     (destination,), (source,) = found.destinations, found.sources
     assert (destination.name, destination.target, destination.route) == ("db", HostPort("localhost", 5432), Route.RELAY)
+    assert destination.relay_encryptions == (RelayEncryption.DHXCP, RelayEncryption.TLS)
     assert (source.name, source.listen, source.route) == ("db", HostPort("127.0.0.1", 5433), Route.ANY)
+    assert source.relay_encryptions == (RelayEncryption.TLS,)
+
+
+def test_an_item_between_commas_that_is_none_is_told_with_its_flag(place: Path) -> None:
+    with pytest.raises(ConfigError, match='"aes" is not a relay encryption, expected one of none, tls, dhxcp'):
+        settings_of("client", "--token", "t", "--src-name", "db", "--src-relay-encryption", "tls,aes")
 
 
 def test_every_flag_of_a_server_reaches_its_settings(place: Path) -> None:

@@ -86,6 +86,7 @@ def test_debugging_also_tells_who_logged() -> None:
     assert "logger=" not in logged("text", lambda logger: logger.info("x"), "info")
 
 
+@pytest.mark.reliability(line=32)
 @pytest.mark.parametrize("style", ["text", "json"])
 def test_nothing_untrusted_reaches_a_log_raw(style: str) -> None:
     def write(logger: logging.Logger) -> None:
@@ -99,6 +100,7 @@ def test_nothing_untrusted_reaches_a_log_raw(style: str) -> None:
     assert "\\x1b[2J" in decoded
 
 
+@pytest.mark.reliability(line=32)
 def test_nothing_untrusted_reaches_a_terminal_raw(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -146,6 +148,7 @@ def test_a_log_that_cannot_be_written_is_no_trouble() -> None:
     logging.getLogger("connet_trio.test").info("nobody reads this")
 
 
+@pytest.mark.reliability(line=25)
 def test_records_with_secrets_are_logged_without_them() -> None:
     secret = "s3cr3t"
     records = (

@@ -1,5 +1,6 @@
 import logging
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +11,8 @@ import pytest
 import trio
 import trio.testing
 
+from connet_trio.cli import file_limit
+from connet_trio.cli.file_limit import raise_file_limit
 from connet_trio.cli.service import STOP_SIGNALS, run_service
 from connet_trio.cli.service_command import ServiceKind, run_kind
 from connet_trio.cli.store_place import settle_store
@@ -211,3 +214,25 @@ async def test_small_udp_buffers_are_told_once(caplog: pytest.LogCaptureFixture)
     await open_socket(LOOPBACK)
     (record,) = caplog.records
     assert "208 KiB" in record.getMessage()
+
+
+def test_a_service_may_have_as_many_files_open_as_the_system_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = {resource.RLIMIT_NOFILE: (256, 4096)}
+    monkeypatch.setattr(resource, "getrlimit", limits.__getitem__)
+    monkeypatch.setattr(resource, "setrlimit", limits.__setitem__)
+    raise_file_limit()
+    assert limits == {resource.RLIMIT_NOFILE: (4096, 4096)}
+
+
+def test_a_limit_that_cannot_be_raised_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(what: int, limits: tuple[int, int]) -> None:
+        raise ValueError("current limit exceeds maximum limit")
+
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (256, resource.RLIM_INFINITY))
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    raise_file_limit()
+
+
+def test_where_sockets_are_no_files_there_is_nothing_to_raise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_limit, "resource", None)
+    raise_file_limit()

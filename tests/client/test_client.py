@@ -81,6 +81,7 @@ def test_a_name_that_does_not_resolve_is_said() -> None:
     simulate(scenario)
 
 
+@pytest.mark.reliability(line=27)
 def test_a_server_certificate_from_elsewhere_is_not_trusted() -> None:
     other = issue_server_credential(["other.invalid"], [], wall_now=START, entropy=random.Random(9).randbytes)
 

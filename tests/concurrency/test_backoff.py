@@ -78,3 +78,23 @@ def test_clients_with_different_luck_spread_out() -> None:
         backoff.next_delay(0.0)
         third_delays.add(backoff.next_delay(0.0))
     assert len(third_delays) == 50
+
+
+@pytest.mark.reliability(line=14)
+def test_a_thousand_who_are_told_goodbye_at_once_do_not_come_back_in_one_second() -> None:
+    delays = sorted(Backoff(Random(seed), goodbye_spread=15.0).next_delay(3600.0, goodbye=True) for seed in range(1000))
+    assert max(sum(begin <= delay < begin + 1 for delay in delays) for begin in delays) <= 200
+    assert delays[0] >= 0.01
+    assert delays[-1] <= 15.0
+
+
+def test_a_goodbye_makes_no_difference_to_those_who_are_few() -> None:
+    assert Backoff(Luck(1.0)).next_delay(3600.0, goodbye=True) == 0.01
+
+
+def test_after_a_goodbye_delays_grow_from_the_one_that_luck_gave() -> None:
+    backoff = Backoff(Luck(0.5), goodbye_spread=4.01)
+    assert backoff.next_delay(3600.0, goodbye=True) == pytest.approx(2.01)
+    assert backoff.next_delay(0.0) == pytest.approx(0.01 + 0.5 * (6.03 - 0.01))
+    assert backoff.next_delay(0.0, goodbye=True) == pytest.approx(2.01)
+    assert backoff.next_delay(3600.0) == 0.01

@@ -95,3 +95,10 @@ def test_words_of_the_other_side_are_printable_and_bounded(
     assert message.isprintable()
     assert outage.last_error.isprintable()
     assert len(outage.last_error) <= 501
+
+
+def test_a_refusal_that_mends_itself_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, LOGGER.name)
+    outage = Outage(LOGGER, "relay", refusals_last=False)
+    outage.handle_trouble(Refused(ErrorCode.AUTHENTICATION_FAILED, "invalid authentication"))
+    assert told(caplog) == [("WARNING", f"relay: invalid authentication (AUTHENTICATION_FAILED){AGAIN}")]

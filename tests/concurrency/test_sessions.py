@@ -1,5 +1,7 @@
 """The one retry loop."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from random import Random
 
@@ -35,6 +37,7 @@ class Script:
     began: list[float] = attrs.field(factory=list)
     reports: list[tuple[ConnetError, float]] = attrs.field(factory=list)
     refusals_last: bool = True
+    goodbye_spread: float | None = None
 
     async def run(self, up: Callable[[], None]) -> None:
         number = len(self.began)
@@ -54,8 +57,9 @@ class Script:
             raise GivenUp
 
     async def play(self) -> None:
+        backoff = Backoff(WorstLuck(0), goodbye_spread=self.goodbye_spread)
         with pytest.raises(GivenUp):
-            await keep_session(self.run, Backoff(WorstLuck(0)), self.report, refusals_last=self.refusals_last)
+            await keep_session(self.run, backoff, self.report, refusals_last=self.refusals_last)
 
     @property
     def delays(self) -> list[float]:
@@ -76,6 +80,15 @@ async def test_only_a_session_that_worked_for_long_earns_a_short_delay(autojump_
     script = Script([lost] * 5, [1.0, 1.0, 1.0, 3600.0, None])
     await script.play()
     assert script.delays == pytest.approx([0.01, 0.03, 0.09, 0.01, 0.03])
+
+
+async def test_a_session_that_the_other_side_ends_is_made_again_at_a_moment_of_its_own(
+    autojump_clock: MockClock,
+) -> None:
+    goodbye, gone = PathLost("closed by the peer", code=0), PathLost("no sign of life from the peer")
+    script = Script([goodbye, GONE, gone], [3600.0, None, 3600.0], goodbye_spread=4.0)
+    await script.play()
+    assert script.delays == pytest.approx([4.0, 12.0, 0.01])
 
 
 async def test_time_spent_on_dialling_is_no_uptime(autojump_clock: MockClock) -> None:
@@ -154,3 +167,25 @@ async def test_it_ends_when_it_is_cancelled(autojump_clock: MockClock, moment: f
         await keep_session(script.run, Backoff(WorstLuck(0)), script.report)
     assert scope.cancelled_caught
     assert script.began == [0.0]
+
+
+async def test_what_a_session_had_is_gone_while_the_next_one_stands(autojump_clock: MockClock) -> None:
+    class Belongings:
+        """Of one session: a connection, and what it buffers."""
+
+    seen: list[weakref.ref[Belongings]] = []
+
+    async def run_session(up: Callable[[], None]) -> None:
+        belongings = Belongings()
+        seen.append(weakref.ref(belongings))
+        up()
+        if len(seen) == 1:
+            raise PathLost(f"lost with {belongings}")
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keep_session, run_session, Backoff(Random(1)), lambda error, delay: None)
+        await trio.sleep(60)
+        gc.collect()
+        assert [belongings() is None for belongings in seen] == [True, False]
+        nursery.cancel_scope.cancel()

@@ -54,14 +54,10 @@ INGRESS = f"[[server.ingress]]\n{PAIR}"
         ("handshake-idle-timeout = '5'", 'client.handshake-idle-timeout: "5" is not a duration, expected'),
         ("relay-encryptions = 'none'", "client.relay-encryptions: is text, expected a list"),
         (
-            "relay-encryptions = ['none', 'tls']",
-            'client.relay-encryptions[1]: "tls" is not supported in this release: relays could read the streams',
+            "relay-encryptions = ['tls', 'aes']",
+            'client.relay-encryptions[1]: "aes" is not a relay encryption, expected one of none, tls, dhxcp',
         ),
-        ("relay-encryptions = ['dhxcp']", 'client.relay-encryptions[0]: "dhxcp" is not supported in this release'),
-        (
-            "relay-encryptions = ['aes']",
-            'client.relay-encryptions[0]: "aes" is not a relay encryption, expected one of',
-        ),
+        ("relay-encryptions = [1]", "client.relay-encryptions[0]: is a number, expected one of none, tls, dhxcp"),
         ("sources = 1", "client.sources: is a number, expected a table for each name"),
         ("sources.db = 1", "client.sources.db: is a number, expected a table"),
         ("sources.db = {}", "client.sources.db: has no url, expected tcp://host:port"),
@@ -69,15 +65,25 @@ INGRESS = f"[[server.ingress]]\n{PAIR}"
             "sources.db.rout = 1",
             "client.sources.db.rout: unknown key, did you mean route? expected one of route, relay",
         ),
-        ("sources.db.lb-retry-max = 3", "client.sources.db.lb-retry-max: is not supported in this release"),
-        ("sources.db.lb-policy = 'x'", "client.sources.db.lb-policy: is not supported in this release"),
-        ("sources.db.lb-retry = 'all'", "client.sources.db.lb-retry: is not supported in this release"),
+        ("sources.db.lb-retry-max = -1", "client.sources.db.lb-retry-max: -1 is out of range, expected a whole"),
+        ("sources.db.lb-retry-max = '3'", "client.sources.db.lb-retry-max: is text, expected a whole number"),
+        ("sources.db.lb-retry-max = 1.5", "client.sources.db.lb-retry-max: is a number, expected a whole number"),
+        ("sources.db.lb-policy = 'nearest'", 'client.sources.db.lb-policy: "nearest" is not a policy, expected one of'),
+        ("sources.db.lb-retry = 'never'", 'client.sources.db.lb-retry: "never" is not a way to try again, expected'),
+        ("destinations.db.lb-policy = 'random'", "client.destinations.db.lb-policy: unknown key"),
         ("sources.db.cas-file = 'x'", "client.sources.db.cas-file: is not supported in this release"),
         ("sources.db.proxy-proto-version = 'v1'", "client.sources.db.proxy-proto-version: unknown key"),
-        ("destinations.db.proxy-proto-version = 'v1'", "client.destinations.db.proxy-proto-version: is not supported"),
+        (
+            "destinations.db.proxy-proto-version = 'none'",
+            'client.destinations.db.proxy-proto-version: "none" is not a version of the PROXY protocol, expected',
+        ),
+        (
+            "destinations.db.proxy-proto-version = 2",
+            "client.destinations.db.proxy-proto-version: is a number, expected",
+        ),
         ("destinations.db.cert-file = 'x'", "client.destinations.db.cert-file: is not supported in this release"),
         ("destinations.db.key-file = 'x'", "client.destinations.db.key-file: is not supported in this release"),
-        ("destinations.db.relay-encryptions = ['tls']", "client.destinations.db.relay-encryptions[0]: "),
+        ("destinations.db.relay-encryptions = ['']", 'client.destinations.db.relay-encryptions[0]: "" is not a relay'),
         ("destinations.db.url = 'https://x'", 'client.destinations.db.url: "https" is not supported in this release'),
         ("destinations.db.dial-timeout = 3", "client.destinations.db.dial-timeout: is a number, expected a duration"),
     ],
@@ -361,6 +367,7 @@ KEYS = st.sampled_from(
 LOADERS = (load_client, load_server, load_control, load_relay)
 
 
+@pytest.mark.reliability(line=33)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(section=VALUES | st.dictionaries(KEYS, VALUES | st.dictionaries(KEYS, VALUES)), loader=st.sampled_from(LOADERS))
 def test_no_shape_of_a_document_raises_anything_but_a_config_error(

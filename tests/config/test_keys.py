@@ -11,9 +11,11 @@ import trustme
 
 from connet_trio.client.settings import ClientSettings, DestinationSettings, SourceSettings
 from connet_trio.config import Loaded, check_files
+from connet_trio.engine import BalancePolicy, BalanceRetry, Balancing
 from connet_trio.engine.admission import NetworkRule, Restriction
 from connet_trio.quic import CongestionControl, QuicEngine
 from connet_trio.records.model import HostPort, Role, Route
+from connet_trio.records.peer import ProxyVersion, RelayEncryption
 from connet_trio.relay.settings import RelayIngressSettings, RelaySettings
 
 Load = Callable[..., Loaded[Any]]
@@ -164,13 +166,57 @@ def test_endpoints_of_both_roles_may_share_a_name(load: Load) -> None:
         "client",
         MINIMAL["client"] + '[client.destinations.db]\nurl = "tcp://:3000"\n'
         '[client.sources]\n"my.db" = { url = "tcp://[::1]:8000", route = "relay", dial-timeout = "3s" }\n'
-        'db = { url = "tcp://:8001", relay-encryptions = ["none"], dial-timeout = "0s", lb-retry-max = 0 }\n',
+        'db = { url = "tcp://:8001", dial-timeout = "0s", lb-retry-max = 0 }\n',
     ).settings
     assert settings.destinations == (DestinationSettings(name="db", target=HostPort("localhost", 3000)),)
     assert settings.sources == (
         SourceSettings(name="my.db", listen=HostPort("::1", 8000), route=Route.RELAY, dial_timeout=3.0),
         SourceSettings(name="db", listen=HostPort("", 8001)),
     )
+
+
+@pytest.mark.parametrize(
+    ("written", "version"), [("", ProxyVersion.NONE), ("v1", ProxyVersion.V1), ("v2", ProxyVersion.V2)]
+)
+def test_a_destination_says_which_proxy_header_its_service_wants(
+    load: Load, written: str, version: ProxyVersion
+) -> None:
+    text = f'[client.destinations.db]\nurl = "tcp://:3000"\nproxy-proto-version = "{written}"\n'
+    (destination,) = load("client", MINIMAL["client"] + text).settings.destinations
+    assert destination.proxy_version is version
+
+
+def test_a_source_says_how_to_choose_among_destinations(load: Load) -> None:
+    def balancing(lines: str) -> tuple[Balancing, tuple[str, ...]]:
+        text = f'[client.sources.db]\nurl = "tcp://:8000"\n{lines}\n'
+        loaded = load("client", MINIMAL["client"] + text)
+        return loaded.settings.sources[0].balancing, loaded.warnings
+
+    assert balancing("") == (Balancing(), ())
+    for policy in BalancePolicy:
+        assert balancing(f'lb-policy = "{policy.value}"') == (Balancing(policy=policy), ())
+    counted = 'lb-policy = "random"\nlb-retry = "count"\nlb-retry-max = 3'
+    assert balancing(counted) == (
+        Balancing(policy=BalancePolicy.RANDOM, retry=BalanceRetry.COUNT, retry_max=3),
+        (),
+    )
+    assert balancing('lb-retry = "all"\nlb-retry-max = 3')[1] == (
+        "a.toml:5: client.sources.db.lb-retry: does nothing without lb-policy",
+        "a.toml:6: client.sources.db.lb-retry-max: does nothing without lb-retry = count or timed",
+    )
+
+
+def test_endpoints_take_the_relay_encryptions_of_their_client_unless_they_say(load: Load) -> None:
+    none, tls, dhxcp = RelayEncryption
+    settings = load(
+        "client",
+        MINIMAL["client"] + 'relay-encryptions = ["dhxcp", "none"]\n'
+        '[client.destinations.db]\nurl = "tcp://:3000"\nrelay-encryptions = []\n'
+        '[client.sources.db]\nurl = "tcp://:8000"\nrelay-encryptions = ["tls"]\n',
+    ).settings
+    assert settings.relay_encryptions == (dhxcp, none)
+    assert [endpoint.relay_encryptions for endpoint in settings.destinations + settings.sources] == [None, (tls,)]
+    assert load("client", MINIMAL["client"]).settings.relay_encryptions == (none,)
 
 
 @pytest.mark.parametrize("route", list(Route))

@@ -32,7 +32,7 @@ from connet_trio.quic import (
     Windows,
     open_transport,
 )
-from connet_trio.quic.network_path import DatagramSocket
+from connet_trio.quic.socket_protocol import DatagramSocket
 from connet_trio.records import control, control_relay
 from connet_trio.records.model import AddressPort, Endpoint, HostPort, Role
 from connet_trio.store import run_inline

@@ -88,6 +88,7 @@ async def test_a_refusal_reaches_the_client_as_a_record_and_as_a_close(
     assert text in warning.getMessage()
 
 
+@pytest.mark.reliability(line=23)
 async def test_who_says_nothing_is_turned_away_after_five_seconds(lab: Any, autojump_clock: MockClock) -> None:
     await lab.start()
     connection = await lab.dial()
@@ -140,6 +141,7 @@ async def test_a_stream_that_ends_without_a_request_is_turned_away(lab: Any, aut
     assert (lost.code, lost.reason) == (100, "Error while authenticating")
 
 
+@pytest.mark.reliability(line=23)
 async def test_a_stranger_gets_no_more_than_64_kib_accepted(lab: Any, autojump_clock: MockClock) -> None:
     await lab.start()
     connection = await lab.dial()
@@ -152,6 +154,7 @@ async def test_a_stranger_gets_no_more_than_64_kib_accepted(lab: Any, autojump_c
     assert 0 < acknowledged <= UNAUTHENTICATED
 
 
+@pytest.mark.reliability(line=23)
 async def test_a_client_that_has_authenticated_may_send_as_much_as_it_likes(
     lab: Any, autojump_clock: MockClock
 ) -> None:
@@ -208,6 +211,7 @@ async def test_two_hundred_abandoned_logins_leave_nothing_behind(
     assert server.status().endpoints == {}
 
 
+@pytest.mark.reliability(line=25)
 async def test_tokens_are_in_no_log_and_no_status(
     lab: Any, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -225,6 +229,7 @@ async def test_tokens_are_in_no_log_and_no_status(
     assert "laptop" in shown
 
 
+@pytest.mark.reliability(line=32)
 async def test_what_a_client_says_reaches_the_log_escaped(
     lab: Any, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -181,6 +181,26 @@ async def slow_reader(lab: Any, changes: int) -> Any:
     return seeking
 
 
+async def test_an_announcement_that_a_later_stream_has_overtaken_takes_nothing_from_it(
+    lab: Any, autojump_clock: MockClock
+) -> None:
+    server = await lab.start()
+    _, source, offering, seeking = await met(lab)
+    lost, current = await source.open(), await source.open()
+    await current.send(lab.announce(Role.SOURCE, lab.peer(1, port=7000)))
+    await current.receive()
+    assert (await offering.receive()).peers[0].peer == lab.peer(1, port=7000)
+    await lost.send(lab.announce(Role.SOURCE, lab.peer(1)))  # its first packets were lost, and come only now
+    await lost.receive()
+    await lost.stream.send_eof()
+    await lost.receive_end()
+    await seeking.stream.send_eof()
+    await seeking.receive_end()
+    assert len(server.status().endpoints["db"].sources) == 1
+    await current.send(Announce(peer=lab.peer(1, port=7001)))
+    assert (await offering.receive()).peers[0].peer == lab.peer(1, port=7001)  # nothing was pushed in between
+
+
 async def test_a_slow_reader_gets_the_latest_list_without_the_ones_before(lab: Any, autojump_clock: MockClock) -> None:
     await lab.start()
     seeking = await slow_reader(lab, 600)
@@ -203,6 +223,7 @@ async def test_an_error_is_never_written_into_the_middle_of_a_list(lab: Any, aut
         await read_all()
 
 
+@pytest.mark.reliability(line=26)
 @pytest.mark.parametrize(
     ("changed", "code", "text"),
     [
@@ -320,6 +341,7 @@ async def test_an_unreadable_later_request_withdraws_the_endpoint(lab: Any, auto
     assert await seeking.receive() == LONELY
 
 
+@pytest.mark.reliability(line=26)
 async def test_a_reload_of_the_tokens_binds_those_already_connected(lab: Any, autojump_clock: MockClock) -> None:
     server = await lab.start()
     destination, _, offering, seeking = await met(lab)

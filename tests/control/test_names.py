@@ -67,6 +67,7 @@ async def test_names_match_by_their_bytes_and_not_by_how_they_look(lab: Any, aut
     assert len((await as_written.receive()).peers) == 1
 
 
+@pytest.mark.reliability(line=32)
 @pytest.mark.parametrize("name", ["\x1b[2Jdb", "a\r\nb", "\x00", " ", "\u202e\u2028x", "\x9b31m"])
 async def test_a_name_that_only_others_would_write_is_taken_and_never_shown_raw(
     lab: Any, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, name: str

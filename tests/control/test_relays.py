@@ -180,6 +180,7 @@ async def test_a_client_token_is_no_relay_token(lab: Any, autojump_clock: MockCl
     assert (await lab.authenticate_relay(connection, token=lab.TOKEN)).message == "token not found"
 
 
+@pytest.mark.reliability(line=23)
 async def test_a_relay_that_says_nothing_is_turned_away_after_five_seconds(lab: Any, autojump_clock: MockClock) -> None:
     await lab.start()
     connection = await lab.dial(lab.RELAYS)
@@ -200,6 +201,7 @@ async def test_other_streams_of_a_relay_are_turned_away_and_change_nothing(lab: 
     assert len(server.status().relays) == 1
 
 
+@pytest.mark.reliability(line=26)
 @pytest.mark.parametrize(
     ("changed", "code", "text"),
     [

@@ -13,6 +13,7 @@ from connet_trio.endpoints.announcing import FIRST_LIST_SECONDS
 from connet_trio.endpoints.attendance import Attendance, Listeners
 from connet_trio.endpoints.control_link import ControlLink
 from connet_trio.endpoints.knowledge import Knowledge
+from connet_trio.endpoints.relay_encryption import PLAIN
 from connet_trio.errors import DialFailed, PathLost, Refused
 from connet_trio.quic import Connection, RecordStream
 from connet_trio.records.control import (
@@ -107,7 +108,7 @@ async def open_bench(route: Route = Route.ANY) -> AsyncIterator[Bench]:
         handle_relays=told.append,
         handle_unannounced=lambda: told.append("offline"),
     )
-    known = Knowledge(name="db", role=Role.SOURCE, route=route)
+    known = Knowledge(name="db", role=Role.SOURCE, route=route, relay_encryptions=PLAIN)
     async with open_pair() as pair, trio.open_nursery() as nursery:
         attendance = Attendance(known, announcement, listeners, Random(1))
         yield Bench(pair=pair, nursery=nursery, attendance=attendance, announcement=announcement, told=told)

@@ -12,6 +12,7 @@ from connet_trio.endpoints.connecting import (
     connect_directly,
     connect_through_relay,
 )
+from connet_trio.endpoints.relay_encryption import plain_offer
 from connet_trio.errors import PathLost, Refused, RemoteProtocolError
 from connet_trio.quic import Connection, RecordStream, Stream
 from connet_trio.records.error_code import ErrorCode
@@ -53,7 +54,7 @@ async def ask(source: Connection, request: PeerRequest, version: WireVersion) ->
 
 
 async def accept_one(destination: Connection, outcome: list[bool]) -> None:
-    outcome.append(await accept_from_relay(await destination.accept_stream()))
+    outcome.append(await accept_from_relay(await destination.accept_stream()) is not None)
 
 
 @VERSIONS
@@ -148,7 +149,7 @@ def test_a_source_that_says_nothing_is_given_up() -> None:
         (Error(4242, "of tomorrow"), Refused, "of tomorrow"),
         (Check(), RemoteProtocolError, "neither yes nor no"),
         (Connected(destination_encryption=RelayEncryption.TLS), RemoteProtocolError, "not offered"),
-        (Connected(proxy_proto=ProxyVersion.V2), RemoteProtocolError, "PROXY"),
+        (Connected(proxy_proto=9), RemoteProtocolError, "PROXY header of version 9"),
     ],
 )
 def test_a_source_says_why_it_was_not_connected(
@@ -163,7 +164,7 @@ def test_a_source_says_why_it_was_not_connected(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(respond)
             with pytest.raises(error, match=text):
-                await connect_through_relay(source, version)
+                await connect_through_relay(source, version, plain_offer())
         assert not source.is_closed
 
     simulate(scenario)
@@ -178,7 +179,7 @@ def test_a_connection_closed_meanwhile_is_the_reason() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(close)
             with pytest.raises((PathLost, Refused), match="keepalive closed"):
-                await connect_through_relay(source, WireVersion.V2)
+                await connect_through_relay(source, WireVersion.V2, plain_offer())
 
     simulate(scenario)
 
@@ -248,7 +249,7 @@ def simulate_direct(version: WireVersion, scenario: Callable[[Connection, Connec
 
 
 async def accept_one_directly(destination: Connection, outcome: list[bool], refusal: Error | None = None) -> None:
-    outcome.append(await accept_directly(await destination.accept_stream(), refusal=refusal))
+    outcome.append(await accept_directly(await destination.accept_stream(), refusal=refusal) is not None)
 
 
 @VERSIONS
@@ -273,7 +274,7 @@ def test_both_ends_of_a_direct_connection_agree(version: WireVersion) -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve)
-            await (await connect_directly(source)).send_all(b"payload")
+            await (await connect_directly(source)).stream.send_all(b"payload")
 
     simulate_direct(version, scenario)
 
@@ -312,8 +313,7 @@ def test_a_check_after_the_first_is_unknown(version: WireVersion) -> None:
     [
         (Error(ErrorCode.DESTINATION_DIAL_FAILED, "the destination is stopping"), Refused, "stopping"),
         (Check(), RemoteProtocolError, "neither yes nor no"),
-        (Connected(proxy_proto=ProxyVersion.V1), RemoteProtocolError, "PROXY"),
-        (Connected(proxy_proto=9), RemoteProtocolError, "PROXY"),
+        (Connected(proxy_proto=9), RemoteProtocolError, "PROXY header of version 9"),
     ],
 )
 def test_a_direct_destination_that_says_no_is_heard(
@@ -332,6 +332,22 @@ def test_a_direct_destination_that_says_no_is_heard(
             with pytest.raises(error, match=text):
                 await connect_directly(source)
         assert not source.is_closed
+
+    simulate_direct(version, scenario)
+
+
+@VERSIONS
+@pytest.mark.parametrize("proxy", ProxyVersion)
+def test_a_source_learns_which_header_the_destination_wants(version: WireVersion, proxy: ProxyVersion) -> None:
+    async def scenario(source: Connection, destination: Connection) -> None:
+        async def serve() -> None:
+            await accept_directly(await destination.accept_stream(), proxy=proxy)
+            await accept_from_relay(await destination.accept_stream(), proxy=proxy)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            assert (await connect_directly(source)).proxy is proxy
+            assert (await connect_through_relay(source, version, plain_offer())).proxy is proxy
 
     simulate_direct(version, scenario)
 

@@ -91,6 +91,7 @@ def test_a_server_name_that_is_not_ours_is_refused(asked: str) -> None:
     simulate(scenario)
 
 
+@pytest.mark.reliability(line=27)
 @pytest.mark.parametrize(
     ("shown", "wall_now", "quic_error"),
     [

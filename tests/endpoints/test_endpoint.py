@@ -1,7 +1,6 @@
 """An endpoint through what changes who is who: new certificates of its own, new ids for everybody."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from functools import partial
 
 import pytest
@@ -136,8 +135,8 @@ async def run_forgetful_control(
 
 def test_a_direct_stream_outlives_a_control_that_has_forgotten_everybody(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
-        async with open_network(1) as network, trio.open_nursery() as nursery, AsyncExitStack() as stack:
-            deployment = Deployment(network, 1, stack)
+        async with open_network(1) as network, trio.open_nursery() as nursery:
+            deployment = Deployment(network, 1, nursery)
             control = await nursery.start(run_forgetful_control, deployment, 1)
             destination, source = await deployment.add_pair(route=Route.DIRECT)
             nursery.start_soon(partial(trio.serve_listeners, echo_stream, [destination]))

@@ -72,7 +72,7 @@ class Bench:
 
     async def connect(self) -> WireVersion:
         """Make a stream; returns on which connection it is."""
-        stream = await connect_either_way(self.newer, self.older)
+        stream = (await connect_either_way(self.newer, self.older)).carrier
         assert stream.connection is not self.newer or self.asked[-1] is WireVersion.V2
         stream.close()
         return WireVersion.V2 if stream.connection is self.newer else WireVersion.V1
@@ -130,6 +130,15 @@ def test_where_no_destination_understood_the_older_is_asked_and_preferred_from_t
         assert bench.older.preferred
 
     check(answer, YES, scenario)
+
+
+def test_a_destination_whose_choice_cannot_be_followed_is_not_asked_twice() -> None:
+    async def scenario(bench: Bench) -> None:
+        with pytest.raises(RemoteProtocolError, match="relay encryption: the destination chose tls"):
+            await bench.connect()
+        assert bench.dials == 0
+
+    check(Connected(destination_encryption=RelayEncryption.TLS), YES, scenario)
 
 
 @pytest.mark.parametrize("answer", [REFUSED, NOBODY], ids=["it is stopping", "there is none"])
@@ -262,7 +271,7 @@ def test_a_retired_connection_waits_for_its_streams() -> None:
         bench.nursery.start_soon(bench.older.retire, FAREWELL)
         await trio.sleep(60)
         assert not bench.relayed[1].is_closed
-        stream.abort()
+        stream.stream.abort()
         lost = await bench.relayed[1].wait_closed()
         assert (lost.code, lost.reason) == FAREWELL
 

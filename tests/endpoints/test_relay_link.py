@@ -1,6 +1,6 @@
 """A relay link whose relay gives no answer: the original's is connected anew, and what runs on it goes on (trap T6)."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import attrs
@@ -26,7 +26,7 @@ from connet_trio.records.model import HostPort
 from connet_trio.testing.deployment import simulated_surroundings
 from connet_trio.wire import ConnectionKind, protocol_names
 from tests.endpoints.conftest import simulate
-from tests.quic.conftest import DIALER, LISTENER, NEAR, Pair, open_pair, open_streams
+from tests.quic.conftest import DIALER, LISTENER, NEAR, STRANGER, WALL_NOW, Pair, open_pair, open_streams, wall_clock
 
 BEGIN_SECONDS = 20.0
 """After so long a life a connection that is lost is made again at once."""
@@ -48,8 +48,15 @@ class Bench:
 
 
 @asynccontextmanager
-async def open_link(*, passes_on_resets: int) -> AsyncIterator[Bench]:
-    """A link that stands; of a relay of ours (1) or of the original (0)."""
+async def open_link(
+    *, passes_on_resets: int, announced: bytes = LISTENER.server.der, clock: Callable[[], float] = wall_clock
+) -> AsyncIterator[Bench]:
+    """A link after so long that it stands if it ever will; of a relay of ours (1) or of the original (0).
+
+    Args:
+      announced: the certificate that control has told of.
+      clock: the client's.
+    """
     answer = Answer(
         credential=LISTENER.server,
         alpns=protocol_names(ConnectionKind.CLIENT_TO_RELAY),
@@ -67,14 +74,16 @@ async def open_link(*, passes_on_resets: int) -> AsyncIterator[Bench]:
     async def handle_stream(stream: Stream) -> None:
         raise AssertionError("a source is asked for no stream")
 
-    listening = Listening(choose=lambda name: answer if name == LISTENER.name else None)
-    async with open_pair(listen=listening) as pair, trio.open_nursery() as nursery:
+    async with (
+        open_pair(listen=Listening(choose=lambda name: answer), dialer_clock=clock) as pair,
+        trio.open_nursery() as nursery,
+    ):
         await nursery.start(serve_connections, pair.listener, relay, Faults())
         link = RelayLink(
             Relay(
                 id="eu1",
                 addresses=(HostPort(str(pair.address.address), pair.address.port),),
-                server_certificate=LISTENER.server.der,
+                server_certificate=announced,
                 authentication=b"token",
             ),
             label="db",
@@ -89,7 +98,6 @@ async def open_link(*, passes_on_resets: int) -> AsyncIterator[Bench]:
         )
         nursery.start_soon(link.run)
         await trio.sleep(BEGIN_SECONDS)
-        assert changes == [True]
         yield Bench(pair=pair, link=link, relayed=relayed, changes=changes)
         nursery.cancel_scope.cancel()
 
@@ -97,6 +105,7 @@ async def open_link(*, passes_on_resets: int) -> AsyncIterator[Bench]:
 def test_a_relay_of_the_original_that_gives_no_answer_is_connected_anew_and_streams_go_on() -> None:
     async def scenario() -> None:
         async with open_link(passes_on_resets=0) as bench:
+            assert bench.changes == [True]
             ours, theirs = await bench.open_stream()
             bench.link.handle_no_answer()
             await trio.sleep(60)
@@ -138,5 +147,32 @@ def test_a_relay_that_is_withdrawn_is_told_so(answered: bool) -> None:
             await trio.sleep(60)
             assert len(bench.relayed) == 1
             assert bench.link.connection is None
+
+    simulate(scenario)
+
+
+YEARS_SECONDS = 3 * 365 * 86_400.0
+
+
+@pytest.mark.reliability(line=27)
+@pytest.mark.parametrize(
+    ("announced", "wall_now", "words"),
+    [
+        (STRANGER.server.der, WALL_NOW, "is not the one announced"),
+        (LISTENER.client.der, WALL_NOW, "unusable certificate"),
+        (b"", WALL_NOW, "unusable certificate"),
+        (LISTENER.server.der, WALL_NOW + YEARS_SECONDS, "expired"),
+        (LISTENER.server.der, WALL_NOW - YEARS_SECONDS, "is not valid before"),
+    ],
+    ids=["another", "of a client", "none", "expired", "not yet valid"],
+)
+def test_a_relay_with_another_certificate_than_control_told_of_learns_nothing(
+    announced: bytes, wall_now: float, words: str
+) -> None:
+    async def scenario() -> None:
+        async with open_link(passes_on_resets=1, announced=announced, clock=lambda: wall_now) as bench:
+            assert bench.changes == []
+            assert bench.relayed == []
+            assert words in bench.link.last_error
 
     simulate(scenario)

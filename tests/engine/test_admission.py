@@ -111,6 +111,7 @@ def test_a_token_is_refused_from_outside_its_networks() -> None:
     assert refusal(lambda: tokens.authenticate("secret", mapped)) == (100, "address not allowed: 198.51.100.9")
 
 
+@pytest.mark.reliability(line=25)
 def test_no_token_appears_in_a_representation_or_an_error() -> None:
     tokens = table(("hunter2-secret", Restriction(networks=rule(deny=["198.51.100.0/24"]))))
     granted = tokens.authenticate("hunter2-secret", HOME)
@@ -122,12 +123,14 @@ def test_no_token_appears_in_a_representation_or_an_error() -> None:
     assert [text for text in texts if "hunter2" in text] == []
 
 
+@pytest.mark.reliability(line=25)
 def test_what_the_table_keeps_of_a_token_depends_on_the_key() -> None:
     kept = [repr(vars(TokenTable([("secret", ANYTHING)], partial(mul, fill)))) for fill in (b"a", b"b")]
     assert kept[0] != kept[1]
     assert repr(hashlib.blake2b(b"secret").digest()) not in kept[0] + kept[1]
 
 
+@pytest.mark.reliability(line=25)
 def test_a_digest_that_agrees_in_its_first_half_only_is_not_a_token() -> None:
     digest = hashlib.blake2b(b"secret", key=entropy(64)).digest()
     tokens = table(("secret", ANYTHING))
@@ -199,6 +202,7 @@ def test_any_other_text_is_a_name() -> None:
         granted.check_endpoint(name, Role.SOURCE, ErrorCode.ANNOUNCE_VALIDATION_FAILED)
 
 
+@pytest.mark.reliability(line=26)
 def test_a_reload_binds_clients_already_connected() -> None:
     tokens = table(("secret", ANYTHING))
     granted = tokens.authenticate("secret", HOME)

@@ -1,4 +1,9 @@
-"""Which source reaches which destination. Connections are names here: the switchboard only carries them."""
+"""Which source reaches which destination: by hand, and against a model. Connections are names or numbers here."""
+
+import attrs
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from connet_trio.engine.switchboard import (
     LISTED_FAILURES,
@@ -94,3 +99,67 @@ def test_error_501_stays_small_whatever_destinations_answer() -> None:
     message = dial_failed_error(failures).message
     assert len(message) < LISTED_FAILURES * (LISTED_TEXT_CHARACTERS + 10) + 100
     assert message.endswith(" and 3 more]")
+
+
+@attrs.define(eq=False)
+class Entered:
+    """One registration, as the model remembers it."""
+
+    group: tuple[str, Role, str]
+    """Endpoint, role, key."""
+    registration: Registration[int]
+
+
+class SwitchboardAgainstAModel(RuleBasedStateMachine):
+    """Any history: of those entered and not removed, the latest of each endpoint, role and key is there."""
+
+    entered = Bundle("entered")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.board: Switchboard[int] = Switchboard()
+        self.latest: dict[tuple[str, Role, str], Entered] = {}
+        self.connections = 0
+
+    @rule(
+        target=entered,
+        endpoint=st.sampled_from(["db", "web"]),
+        role=st.sampled_from([Role.DESTINATION, Role.SOURCE]),
+        key=st.sampled_from(["k1", "k2", "k3"]),
+    )
+    def register(self, endpoint: str, role: Role, key: str) -> Entered:
+        self.connections += 1
+        made = Entered(
+            (endpoint, role, key), self.board.handle_register(endpoint, role, key, self.connections, f"m{key}")
+        )
+        self.latest[made.group] = made
+        return made
+
+    @rule(gone=entered)
+    def remove(self, gone: Entered) -> None:
+        self.board.handle_remove(gone.registration)
+        if self.latest.get(gone.group) is gone:
+            del self.latest[gone.group]
+
+    @rule(endpoint=st.sampled_from(["db", "web", "other"]), rtts=st.permutations(range(8)))
+    def dial(self, endpoint: str, rtts: list[int]) -> None:
+        reached = self.board.destinations(endpoint, lambda connection: rtts[connection % 8])
+        expected = [
+            known.registration
+            for (name, role, _), known in self.latest.items()
+            if (name, role) == (endpoint, Role.DESTINATION)
+        ]
+        assert {id(each) for each in reached} == {id(each) for each in expected}
+        times = [rtts[each.connection % 8] for each in reached]
+        assert times == sorted(times)
+
+    @invariant()
+    def everybody_is_listed_once_and_in_order(self) -> None:
+        entries = self.board.entries()
+        groups = [(entry.endpoint, entry.role, entry.certificate_key) for entry in entries]
+        assert groups == sorted(self.latest)
+        assert entries == [self.latest[group].registration for group in groups]
+
+
+TestSwitchboardAgainstAModel = SwitchboardAgainstAModel.TestCase
+TestSwitchboardAgainstAModel.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

@@ -6,6 +6,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from ipaddress import ip_address
 from typing import Any
 
 import attrs
@@ -15,9 +16,18 @@ import trio.testing
 
 from connet_trio.concurrency import AbortableStream, StreamBroken, Told, Workload, ignore_code
 from connet_trio.errors import BindFailed, ConnetError, EndpointClosed, NoActivePeers, PeersUnreachable
-from connet_trio.forward import TcpStream, Traffic, open_tcp_listeners, serve_destination_stream, serve_source
+from connet_trio.forward import (
+    OpenFiles,
+    TcpStream,
+    Traffic,
+    open_files,
+    open_tcp_listeners,
+    serve_destination_stream,
+    serve_source,
+)
 from connet_trio.forward import tcp as tcp_module
-from connet_trio.records.model import HostPort
+from connet_trio.records.model import AddressPort, HostPort
+from connet_trio.records.proxy import ClientAddresses
 
 LOOPBACK = "127.0.0.1"
 BOUND_SECONDS = 10.0
@@ -137,14 +147,15 @@ class Site:
         return await trio.open_tcp_stream(LOOPBACK, self.port)
 
 
-Dial = Callable[[], Awaitable[AbortableStream]]
+Dial = Callable[[ClientAddresses | None], Awaitable[AbortableStream]]
 
 
 @asynccontextmanager
-async def open_site(dial: Dial | None = None) -> AsyncIterator[Site]:
+async def open_site(dial: Dial | None = None, *, files: OpenFiles | None = None) -> AsyncIterator[Site]:
+    files = files or OpenFiles()
     remote, traffic, workload = MemoryStream(), Traffic(), Workload()
 
-    async def dial_remote() -> AbortableStream:
+    async def dial_remote(addresses: ClientAddresses | None) -> AbortableStream:
         await trio.lowlevel.checkpoint()
         return remote
 
@@ -157,6 +168,7 @@ async def open_site(dial: Dial | None = None) -> AsyncIterator[Site]:
                 traffic=traffic,
                 streams=streams,
                 workload=workload,
+                files=files,
                 task_status=task_status,
             )
 
@@ -221,6 +233,8 @@ class NoResolver(trio.abc.HostnameResolver):
     async def getnameinfo(self, *question: object) -> Any:
         raise NotImplementedError
 
+
+carry = partial(serve_destination_stream, files=OpenFiles())
 
 # --- a source
 
@@ -304,6 +318,23 @@ async def test_a_peer_that_stops_reading_still_sends() -> None:
         assert await receive_all(local) == b""
 
 
+async def test_who_connected_is_told_to_the_one_who_dials() -> None:
+    told: list[ClientAddresses | None] = []
+    dialled = trio.Event()
+
+    async def dial(addresses: ClientAddresses | None) -> AbortableStream:
+        told.append(addresses)
+        dialled.set()
+        return await trio.sleep_forever()
+
+    async with open_site(dial) as site, await site.connect() as client:
+        await dialled.wait()
+        places = [
+            AddressPort(ip_address(host), port) for host, port in (client.socket.getsockname(), (LOOPBACK, site.port))
+        ]
+        assert told == [ClientAddresses(*places)]
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -318,7 +349,7 @@ async def test_a_connection_that_nobody_takes_ends_and_the_next_is_served(
 ) -> None:
     remote, outcomes = MemoryStream(), [error]
 
-    async def dial() -> AbortableStream:
+    async def dial(addresses: ClientAddresses | None) -> AbortableStream:
         await trio.lowlevel.checkpoint()
         if outcomes:
             raise outcomes.pop()
@@ -418,7 +449,7 @@ async def test_a_destination_carries_streams_to_its_service() -> None:
 
     remote, traffic = MemoryStream(), Traffic()
     async with open_service(reverse) as target, trio.open_nursery() as nursery:
-        nursery.start_soon(partial(serve_destination_stream, remote, "db", target, None, traffic=traffic))
+        nursery.start_soon(partial(carry, remote, "db", target, None, traffic=traffic))
         await remote.peer_sends(b"drawer")
         remote.peer_ends()
         assert await remote.peer_receives_all() == b"reward"
@@ -434,7 +465,7 @@ async def test_a_service_that_breaks_is_no_clean_end_for_the_peer() -> None:
 
     remote = MemoryStream()
     async with open_service(break_off) as target, trio.open_nursery() as nursery:
-        nursery.start_soon(partial(serve_destination_stream, remote, "db", target, 5.0, traffic=Traffic()))
+        nursery.start_soon(partial(carry, remote, "db", target, 5.0, traffic=Traffic()))
         await remote.peer_sends(b"hello")
     assert remote.told == CUT_SHORT
 
@@ -453,7 +484,7 @@ async def test_a_stream_that_the_peer_resets_is_no_clean_end_for_the_service() -
 
     remote, seen = MemoryStream(), trio.Event()
     async with open_service(note) as target, trio.open_nursery() as nursery:
-        nursery.start_soon(partial(serve_destination_stream, remote, "db", target, 5.0, traffic=Traffic()))
+        nursery.start_soon(partial(carry, remote, "db", target, 5.0, traffic=Traffic()))
         await remote.peer_sends(b"hello")
         await seen.wait()
     assert [type(end) for end in ends] == [ConnectionResetError]
@@ -462,7 +493,7 @@ async def test_a_stream_that_the_peer_resets_is_no_clean_end_for_the_service() -
 async def test_a_service_that_is_down_resets_the_stream_and_is_named(caplog: pytest.LogCaptureFixture) -> None:
     remote, target = MemoryStream(), HostPort(LOOPBACK, await unused_port())
     with trio.fail_after(BOUND_SECONDS):
-        await serve_destination_stream(remote, "db\x1b[2J", target, 5.0, traffic=Traffic())
+        await carry(remote, "db\x1b[2J", target, 5.0, traffic=Traffic())
     assert remote.told == CUT_SHORT
     (record,) = (record for record in caplog.records if record.name == tcp_module.__name__)
     where = f"the service at {LOOPBACK}:{target.port} cannot be reached"
@@ -482,7 +513,7 @@ async def test_a_service_that_cannot_be_found_resets_the_stream_and_is_named(
 ) -> None:
     NoResolver(error)
     remote = MemoryStream()
-    await serve_destination_stream(remote, "db", HostPort("db.example", 5432), 5.0, traffic=Traffic())
+    await carry(remote, "db", HostPort("db.example", 5432), 5.0, traffic=Traffic(), files=OpenFiles())
     assert remote.told == CUT_SHORT
     assert trio.current_time() == (5.0 if error is None else 0.0)
     (record,) = (record for record in caplog.records if record.name == tcp_module.__name__)
@@ -493,11 +524,81 @@ async def test_a_destination_cancelled_while_it_dials_its_service_leaves_no_stre
     resolver, remote = NoResolver(), MemoryStream()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(
-            partial(serve_destination_stream, remote, "db", HostPort("db.example", 1), None, traffic=Traffic())
+            partial(
+                serve_destination_stream,
+                remote,
+                "db",
+                HostPort("db.example", 1),
+                None,
+                traffic=Traffic(),
+                files=OpenFiles(),
+            )
         )
         await resolver.asked.wait()
         nursery.cancel_scope.cancel()
     assert remote.told == CUT_SHORT
+
+
+# --- files that may be open
+
+
+def none_left() -> OpenFiles:
+    """As if the next file were the last."""
+    return OpenFiles(lambda: 1.0)
+
+
+async def test_a_connection_that_would_take_the_last_file_is_reset_and_that_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with open_site(files=none_left()) as site:
+        for _ in range(3):
+            async with await site.connect() as local:
+                await expect_reset(local)
+    (record,) = (record for record in caplog.records if record.name == open_files.__name__)
+    assert record.getMessage().startswith(r"db\x1b[2J: connections are refused: this process may have 1 files open")
+
+
+async def test_a_stream_whose_service_would_take_the_last_file_is_reset(caplog: pytest.LogCaptureFixture) -> None:
+    async def expect_end(stream: trio.SocketStream) -> None:
+        assert await stream.receive_some() == b""
+        closed.set()
+
+    files, closed = none_left(), trio.Event()
+    async with open_service(expect_end) as target:
+        for _ in range(3):
+            remote = MemoryStream()
+            await carry(remote, "db", target, 5.0, traffic=Traffic(), files=files)
+            assert remote.told == CUT_SHORT
+        await closed.wait()
+    (record,) = (record for record in caplog.records if record.levelno >= logging.WARNING)
+    assert record.name == open_files.__name__
+
+
+async def test_few_files_are_said_again_after_a_minute(
+    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    files = none_left()
+    for _ in range(121):
+        files.tell("db")
+        await trio.sleep(1)
+    assert len(caplog.records) == 3
+
+
+@pytest.mark.parametrize(("limit", "first_refused"), [(20_000.0, 19_968), (256.0, 224), (64.0, 56)])
+async def test_the_last_files_are_left_to_others(limit: float, first_refused: int) -> None:
+    class Opened:
+        def __init__(self, number: int) -> None:
+            self.fileno = lambda: number
+
+    files = OpenFiles(lambda: limit)
+    assert not files.refuses(Opened(first_refused - 1), "db")  # type: ignore[arg-type]
+    assert files.refuses(Opened(first_refused), "db")  # type: ignore[arg-type]
+
+
+def test_where_no_limit_is_known_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_files, "resource", None)
+    with socket.socket() as opened:
+        assert not OpenFiles().refuses(opened, "db")
 
 
 # --- the stream itself

@@ -223,6 +223,7 @@ async def test_a_body_of_the_greatest_length_is_discarded() -> None:
     assert await exchange(request + bytes(MAX_BODY_BYTES) + GET) == [(200, b"PUT /"), (200, b"GET /")]
 
 
+@pytest.mark.reliability(line=33)
 @given(data=st.one_of(st.binary(max_size=300), st.binary(max_size=100).map(lambda tail: GET[:-2] + tail)))
 def test_no_bytes_make_it_raise(data: bytes) -> None:
     trio.run(exchange_and_ignore, data)
@@ -337,6 +338,7 @@ async def test_a_refused_client_that_sends_without_end_is_given_up() -> None:
             await client.send_all(b"more")
 
 
+@pytest.mark.reliability(line=32)
 async def test_control_characters_reach_the_log_escaped(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="connet_trio")
     for data in (

@@ -396,6 +396,7 @@ def test_trust_is_shown_without_its_certificates(authorities: Authorities) -> No
 CHANGES = st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), min_size=1, max_size=3)
 
 
+@pytest.mark.reliability(line=33)
 @settings(max_examples=60)
 @given(data=st.binary(max_size=200))
 def test_no_bytes_raise_anything_but_rejection(authorities: Authorities, data: bytes) -> None:

@@ -59,6 +59,7 @@ class Growth:
         self._most = max(self._most, self._service.resident_bytes() - self._before)
 
 
+@pytest.mark.reliability(line=22)
 @pytest.mark.parametrize("victim", ["control", "control, logged in", "relay"])
 async def test_a_flooded_server_grows_little_and_serves_others(engine_site: LocalSite, victim: str) -> None:
     with trio.fail_after(60 + 4 * SECONDS * len(FLOODS)):

@@ -11,6 +11,7 @@ from pathlib import Path
 from ssl import PEM_cert_to_DER_cert
 from typing import Any, BinaryIO
 
+import pytest
 import trio
 
 from connet_trio.client import ClientSettings, open_client
@@ -174,6 +175,7 @@ async def seconds_until(ready: Awaitable[Any]) -> float:
 # --- the tests
 
 
+@pytest.mark.reliability(line=9)
 async def test_each_process_is_killed_in_turn_and_all_is_well_again_without_a_restart_of_the_others(
     site: LocalSite,
 ) -> None:
@@ -225,6 +227,7 @@ async def wait_recovered(
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.reliability(line=10)
 async def test_a_relay_that_was_killed_is_used_again_even_if_no_stream_has_shown_that_it_was_gone(
     site: LocalSite,
 ) -> None:
@@ -277,6 +280,7 @@ class Journal:
         return os.pread(self._file.fileno(), count, place)
 
 
+@pytest.mark.reliability(line=9)
 async def test_control_that_is_killed_while_it_writes_knows_everybody_again_and_no_stream_notices(
     site: LocalSite,
 ) -> None:
@@ -342,6 +346,7 @@ def listed(page: dict[str, Any]) -> set[str]:
     return {entry["id"] for entry in page["control"]["endpoints"]["serviceA"]["destinations"]}
 
 
+@pytest.mark.reliability(line=11)
 async def test_a_killed_client_is_listed_until_it_expires_and_a_stopped_one_is_gone_at_once(site: LocalSite) -> None:
     site.write_server(endpoint_expiry=f"{EXPIRY_SECONDS:g}s")
     with trio.fail_after(90):
@@ -360,6 +365,7 @@ async def test_a_killed_client_is_listed_until_it_expires_and_a_stopped_one_is_g
             check_logs(processes)
 
 
+@pytest.mark.reliability(line=11)
 def test_endpoints_of_a_lost_client_are_listed_for_half_a_minute_unless_said() -> None:
     assert DEFAULT_ENDPOINT_EXPIRY == 30
     assert "| `endpoint-expiry-timeout` | `30s` |" in (Path(__file__).parents[2] / "README.md").read_text()

@@ -96,6 +96,7 @@ STOPS: list[tuple[ProcessName, signal.Signals, bool, str]] = [
 ]
 
 
+@pytest.mark.reliability(line=15)
 @pytest.mark.parametrize(("name", "number", "separate_relay", "farewell"), STOPS)
 async def test_a_running_stream_gets_the_drain_timeout_and_then_a_clean_close(
     site: LocalSite, name: ProcessName, number: signal.Signals, separate_relay: bool, farewell: str
@@ -124,6 +125,7 @@ async def test_a_running_stream_gets_the_drain_timeout_and_then_a_clean_close(
             nursery.cancel_scope.cancel()
 
 
+@pytest.mark.reliability(line=15)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_control_leaves_at_once_and_streams_go_on_without_it(site: LocalSite, number: signal.Signals) -> None:
     with trio.fail_after(60):
@@ -151,6 +153,7 @@ async def test_control_leaves_at_once_and_streams_go_on_without_it(site: LocalSi
             nursery.cancel_scope.cancel()
 
 
+@pytest.mark.reliability(line=15)
 async def test_a_stream_that_ends_by_itself_ends_the_draining(site: LocalSite) -> None:
     with trio.fail_after(60):
         async with site.open_relayed() as processes, slow_stream(site) as stream:
@@ -163,6 +166,7 @@ async def test_a_stream_that_ends_by_itself_ends_the_draining(site: LocalSite) -
             assert trio.current_time() - begin < DRAIN_SECONDS
 
 
+@pytest.mark.reliability(line=15)
 @pytest.mark.parametrize(
     ("name", "number"), [("source", signal.SIGTERM), ("source", signal.SIGINT), ("relay", signal.SIGTERM)]
 )
@@ -186,6 +190,7 @@ async def test_a_second_signal_ends_a_process_at_once(
                 check_free(site.relay, socket.SOCK_DGRAM)
 
 
+@pytest.mark.reliability(line=15)
 async def test_everything_is_free_when_all_have_stopped(site: LocalSite) -> None:
     with trio.fail_after(60):
         async with site.open_relayed(separate_relay=True) as processes:
@@ -222,6 +227,7 @@ async def test_state_is_private_under_any_umask(site: LocalSite) -> None:
     assert {stat.S_IMODE(key.stat().st_mode) for key in keys} == {0o600}
 
 
+@pytest.mark.reliability(line=25)
 async def test_no_secret_is_in_a_log_or_on_a_status_page_at_any_level(site: LocalSite) -> None:
     for name in ("control", "relay", "client-d", "client-s"):
         file = site.directory / f"{name}.toml"
@@ -240,6 +246,7 @@ async def test_no_secret_is_in_a_log_or_on_a_status_page_at_any_level(site: Loca
     assert [secret for secret in (*SECRETS, private_key) if secret in written] == []
 
 
+@pytest.mark.reliability(line=32)
 async def test_what_a_client_says_of_itself_cannot_forge_a_line_of_log(site: LocalSite) -> None:
     hostile = "attic\r\ntime=forged\x1b[2J"
     with trio.fail_after(30):

@@ -153,6 +153,7 @@ async def relay_page(processes: Processes) -> dict[str, Any]:
     return dict(relay)
 
 
+@pytest.mark.reliability(line=19)
 async def test_a_reader_that_stops_costs_no_memory_and_loses_nothing(engine_site: LocalSite) -> None:
     resume = trio.Event()
 
@@ -191,6 +192,7 @@ def wants_more(push: Push) -> bool:
     return push.sent < 200 * MIB and trio.current_time() < push.deadline
 
 
+@pytest.mark.reliability(line=19)
 async def test_eight_readers_that_stop_cost_little_and_hold_up_nobody_else(engine_site: LocalSite) -> None:
     stalled = 0
 
@@ -222,6 +224,7 @@ async def test_eight_readers_that_stop_cost_little_and_hold_up_nobody_else(engin
                 nursery.cancel_scope.cancel()
 
 
+@pytest.mark.reliability(line=20)
 async def test_a_writer_to_a_dead_destination_costs_no_memory(engine_site: LocalSite) -> None:
     with trio.fail_after(40):
         async with (

@@ -12,10 +12,12 @@ import trio
 
 from connet_trio.identity import Credential, EndpointIdentity, PinnedServer, Realm, check_client, issue_identity
 from connet_trio.quic.connection import Connection
+from connet_trio.quic.datagram_run import DatagramRun, datagrams_of
 from connet_trio.quic.engine_choice import QuicEngine
 from connet_trio.quic.handshake import Answer, Dialing, Listening
 from connet_trio.quic.limits import WINDOWS, Windows
-from connet_trio.quic.network_path import Datagram, DatagramSocket, NetworkPath
+from connet_trio.quic.network_path import Datagram, NetworkPath
+from connet_trio.quic.socket_protocol import DatagramSocket
 from connet_trio.quic.stream import Stream
 from connet_trio.quic.transport import Transport, open_transport
 from connet_trio.records.model import AddressPort
@@ -123,11 +125,12 @@ class MeddlingSocket:
         await self.socket.wait_readable()
 
     def receive_batch(self) -> list[Datagram]:
-        batch = self.socket.receive_batch()
+        batch = list(datagrams_of(self.socket.receive_batch()))
         self.received += batch
         return [(altered, path) for data, path in batch for altered in self.incoming(data)]
 
-    def send_batch(self, datagrams: Sequence[Datagram]) -> None:
+    def send_batch(self, batch: Sequence[Datagram | DatagramRun]) -> None:
+        datagrams = list(datagrams_of(batch))
         self.sent += [data for data, _ in datagrams]
         self.socket.send_batch([(altered, path) for data, path in datagrams for altered in self.outgoing(data)])
 

@@ -208,6 +208,7 @@ async def test_the_close_alone_says_as_much_as_the_record(meeting: Meeting, nurs
     assert (refused.value.code, refused.value.message) == (100, "token not known")
 
 
+@pytest.mark.reliability(line=32)
 async def test_the_words_of_a_refusal_are_printable_on_both_sides(
     meeting: Meeting, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -68,6 +68,7 @@ async def test_a_reader_that_goes_on_gets_everything_in_order(pair: Pair) -> Non
     assert digest.digest() == hashlib.sha256(data).digest()
 
 
+@pytest.mark.reliability(line=19)
 @pytest.mark.parametrize("stalled", [1, 8, 14])
 async def test_other_streams_keep_their_speed_beside_stalled_readers(stalled: int) -> None:
     small = listening(SMALL)
@@ -146,6 +147,7 @@ async def test_a_stream_that_has_grown_and_stalls_leaves_room_for_the_others() -
     assert beside <= 1.25 * undisturbed
 
 
+@pytest.mark.reliability(line=20)
 async def test_a_peer_that_dies_at_full_speed_leaves_what_was_in_flight_and_a_megabyte() -> None:
     async with open_pair(link=LONG) as pair:
         ours, theirs = await pair.open_streams()
@@ -165,6 +167,7 @@ async def lose(stream: Stream) -> None:
         await stream.send_all(bytes(64 * MIB))
 
 
+@pytest.mark.reliability(line=20)
 async def test_a_peer_that_grants_too_much_and_acknowledges_nothing_costs_seven_megabytes() -> None:
     generous = listening(Windows(stream=64 * MIB, connection=256 * MIB))
     async with open_pair(link=LONG, listen=generous) as pair, trio.open_nursery() as nursery:
@@ -178,6 +181,7 @@ async def test_a_peer_that_grants_too_much_and_acknowledges_nothing_costs_seven_
         assert ours.connection.core.send_backlog(ours.id) <= 7 * MIB
 
 
+@pytest.mark.reliability(line=20)
 async def test_a_fast_writer_to_a_dead_peer_holds_a_megabyte(pair: Pair) -> None:
     ours, _ = await pair.open_streams()
     pair.cut()

@@ -193,6 +193,7 @@ async def assert_window_is_whole(sender: Connection, receiver: Connection) -> No
             await ours.wait_delivered()
 
 
+@pytest.mark.reliability(line=21)
 async def test_a_flood_of_streams_that_end_before_anybody_accepts_them_is_bounded(pair: Pair) -> None:
     dialled, accepted = await pair.connect()
     for _ in range(5 * STREAMS_ALLOWED):
@@ -305,6 +306,7 @@ async def test_a_reason_of_any_length_also_ends_a_handshake(pair: Pair) -> None:
     await pair.connect()
 
 
+@pytest.mark.reliability(line=32)
 async def test_a_hostile_reason_does_not_reach_the_text_of_the_error_raw(pair: Pair) -> None:
     dialled, accepted = await pair.connect()
     accepted.close(5, "two\nlines \x1b[31m")
@@ -363,6 +365,7 @@ async def exchange(dialled: Connection, accepted: Connection) -> None:
         ours.abort()
 
 
+@pytest.mark.reliability(line=34)
 async def test_an_exchange_may_be_cancelled_anywhere() -> None:
     async with open_pair(listen=listening(SMALL)) as pair:
         dialled, accepted = await pair.connect()

@@ -970,6 +970,20 @@ def test_a_path_counts_what_it_sent_and_knows_whether_it_is_validated() -> None:
     assert path.is_validated
 
 
+def test_a_path_that_may_be_forged_counts_what_came_from_it_until_the_connection_is_closing() -> None:
+    client = stock_client()
+    listener = stock_listener(client)
+    client.connect(FAR, now=0)
+    ((data, _),) = client.datagrams_to_send(0)
+    listener.receive_datagram(data, NEAR, now=0)
+    (path,) = listener._network_paths
+    assert (path.addr, path.is_validated, path.bytes_received) == (NEAR, False, len(data))
+    listener.close()
+    listener.datagrams_to_send(0)
+    listener.receive_datagram(data, NEAR, now=0)
+    assert path.bytes_received == len(data)
+
+
 # --- connection IDs, frames
 
 

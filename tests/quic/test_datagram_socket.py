@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 from connet_trio.errors import DialFailed
 from connet_trio.quic import datagram_socket, dont_fragment
+from connet_trio.quic.datagram_run import datagrams_of
 from connet_trio.quic.datagram_socket import BatchingSocket
-from connet_trio.quic.network_path import Datagram, DatagramSocket, NetworkPath
+from connet_trio.quic.network_path import Datagram, NetworkPath
 from connet_trio.quic.plain_socket import PlainSocket
+from connet_trio.quic.socket_protocol import DatagramSocket
 from connet_trio.records.model import AddressPort
 from connet_trio.testing.network import Link, open_network
 
@@ -82,7 +84,7 @@ async def receive(sock: DatagramSocket, count: int) -> list[Datagram]:
     with trio.fail_after(5):
         while len(received) < count:
             await sock.wait_readable()
-            received += sock.receive_batch()
+            received += datagrams_of(sock.receive_batch())
     return received
 
 

@@ -19,7 +19,9 @@ from connet_trio.quic import (
     dial_race,
     open_transport,
 )
+from connet_trio.quic.datagram_run import DatagramRun, datagrams_of
 from connet_trio.quic.dialing import DIAL_STAGGER_SECONDS
+from connet_trio.quic.network_path import Datagram
 from connet_trio.records.error_code import ErrorCode
 from connet_trio.records.model import AddressPort
 from connet_trio.records.peer import Check
@@ -126,10 +128,10 @@ async def test_dials_start_best_first_and_a_little_apart(pair: Pair) -> None:
     starts: dict[AddressPort, float] = {}
     send_batch = pair.near.send_batch
 
-    def note(datagrams: Sequence[tuple[bytes, object]]) -> None:
-        for _, path in datagrams:
-            starts.setdefault(path.remote_address, trio.current_time())  # type: ignore[attr-defined]
-        send_batch(datagrams)  # type: ignore[arg-type]
+    def note(batch: Sequence[Datagram | DatagramRun]) -> None:
+        for _, path in datagrams_of(batch):
+            starts.setdefault(path.remote_address, trio.current_time())
+        send_batch(batch)
 
     pair.near.send_batch = note  # type: ignore[method-assign]
     with pytest.raises(DialFailed):
@@ -259,6 +261,7 @@ async def test_a_connection_that_failed_its_proof_is_closed_before_the_next_is_t
     assert seen == [True]
 
 
+@pytest.mark.reliability(line=34)
 @pytest.mark.parametrize("seconds", [0, 0.01, 0.02, 0.05, 0.07, 0.1, 0.12, 1.0])
 async def test_a_cancelled_race_leaves_nothing_behind(pair: Pair, seconds: float) -> None:
     async def prove(connection: Connection) -> None:

@@ -32,6 +32,7 @@ CLOSED_WITH = {
     "new connection IDs, never acknowledging": QuicErrorCode.CONNECTION_ID_LIMIT_ERROR,
     "pings": QuicErrorCode.PROTOCOL_VIOLATION,
     "stream gaps": QuicErrorCode.PROTOCOL_VIOLATION,
+    "streams without end": QuicErrorCode.STREAM_LIMIT_ERROR,
 }
 """What ends a connection within a few packets. The others may go on."""
 
@@ -92,6 +93,8 @@ def endure(flood: Flood, dialer: Core, victim: Core, batches: int, now: float) -
         yield now
 
 
+@pytest.mark.reliability(line=21)
+@pytest.mark.reliability(line=22)
 @pytest.mark.parametrize("name", FLOODS)
 def test_a_flood_is_borne_without_growing_or_ends_its_connection(name: str, victim_kind: type[Core]) -> None:
     dialer, victim = shake_hands(victim_kind)

@@ -83,6 +83,7 @@ async def test_a_listener_that_is_asked_for_an_address_knows_no_name() -> None:
         assert (await pair.listener.accept()).server_name is None
 
 
+@pytest.mark.reliability(line=27)
 async def test_another_certificate_than_the_expected_one_ends_the_dial(pair: Pair) -> None:
     trust = PinnedServer(STRANGER.server.der, LISTENER.name)
     with pytest.raises(DialFailed, match=r"^192\.0\.2\.1:4000: the server certificate is not the one announced"):
@@ -90,6 +91,7 @@ async def test_another_certificate_than_the_expected_one_ends_the_dial(pair: Pai
     await assert_nothing_is_left(pair.dialer, pair.listener)
 
 
+@pytest.mark.reliability(line=27)
 @pytest.mark.parametrize(("passed", "words"), [(-YEAR, "is not valid before"), (100 * YEAR, "expired at")])
 async def test_a_listener_whose_certificate_is_not_valid_now_is_not_accepted(passed: float, words: str) -> None:
     async with open_pair(dialer_clock=lambda: WALL_NOW + passed) as pair:
@@ -97,18 +99,21 @@ async def test_a_listener_whose_certificate_is_not_valid_now_is_not_accepted(pas
             await pair.dialer.dial(pair.address, dialing())
 
 
+@pytest.mark.reliability(line=27)
 @pytest.mark.parametrize("passed", [-YEAR, 100 * YEAR])
 async def test_a_dialer_whose_certificate_is_not_valid_now_is_not_accepted(passed: float) -> None:
     async with open_pair(listener_clock=lambda: WALL_NOW + passed) as pair:
         assert "does not expect our certificate" in str(await refusal(pair, dialing()))
 
 
+@pytest.mark.reliability(line=27)
 async def test_a_dialer_with_another_certificate_is_turned_away(pair: Pair) -> None:
     failure = await refusal(pair, dialing(credential=STRANGER.client))
     assert "the listener does not expect our certificate" in str(failure)
     await assert_nothing_is_left(pair.dialer, pair.listener)
 
 
+@pytest.mark.reliability(line=27)
 async def test_a_dialer_without_a_certificate_is_turned_away(pair: Pair) -> None:
     assert "the listener wants a client certificate" in str(await refusal(pair, dialing(credential=None)))
 
@@ -368,6 +373,7 @@ async def test_an_empty_datagram_is_ignored(pair: Pair) -> None:
     await pair.connect()
 
 
+@pytest.mark.reliability(line=24)
 async def test_an_address_that_has_not_answered_gets_three_times_what_it_sent_at_most(pair: Pair) -> None:
     initial = await capture_initial(pair)
     answers = await attack(pair, [initial])

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 
+import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,6 +65,7 @@ def mutated(data: bytes, luck: random.Random) -> list[bytes]:
     return [bytes(altered), data] if luck.random() < 0.7 else [bytes(altered)]
 
 
+@pytest.mark.reliability(line=33)
 @given(seed=st.integers(0, 1 << 32))
 @settings(max_examples=40)
 def test_altered_datagrams_never_end_a_transport(seed: int) -> None:
@@ -74,6 +76,7 @@ def test_altered_datagrams_never_end_a_transport(seed: int) -> None:
     never_ends_the_transport(meddle, seed)
 
 
+@pytest.mark.reliability(line=33)
 @given(seed=st.integers(0, 1 << 32))
 @settings(max_examples=40)
 def test_a_peer_that_seals_nonsense_never_ends_a_transport(seed: int) -> None:
@@ -104,6 +107,7 @@ def sealing_nonsense(
     return encrypt_nonsense
 
 
+@pytest.mark.reliability(line=33)
 @given(
     datagrams=st.lists(
         st.binary(max_size=100)

@@ -242,6 +242,7 @@ def short_header(size: int, seed: int = 0) -> bytes:
     return b"\x41" + random.Random(seed).randbytes(size - 1)
 
 
+@pytest.mark.reliability(line=24)
 @pytest.mark.parametrize("size", [SMALLEST_RESET_BYTES + 1, RESET_BYTES, RESET_BYTES + 1, 100, 1200])
 async def test_a_reset_is_shorter_than_what_it_answers(size: int) -> None:
     async with open_pair(reset_key=RESET_KEY) as pair:

@@ -11,6 +11,7 @@ import trio
 
 from connet_trio.errors import DialFailed
 from connet_trio.quic import plain_socket
+from connet_trio.quic.datagram_run import datagrams_of
 from connet_trio.quic.plain_socket import WANTED_BUFFER_BYTES, PlainSocket
 from connet_trio.records.model import AddressPort
 
@@ -50,7 +51,7 @@ async def test_a_dual_stack_socket_writes_ipv4_as_the_kernel_does(opened: list[P
     dual.send_batch([(b"x", there)])
     with trio.fail_after(5):
         await four.wait_readable()
-        [(_, back)] = four.receive_batch()
+        [(_, back)] = datagrams_of(four.receive_batch())
         four.send_batch([(b"y", back)])
         await dual.wait_readable()
     assert dual.receive_batch() == [(b"y", there)]

@@ -12,7 +12,7 @@ import trio
 
 from connet_trio.engine import Candidate
 from connet_trio.quic import Connection, NoAnswer, Stream, Transport, open_transport, open_udp_socket
-from connet_trio.quic.network_path import DatagramSocket
+from connet_trio.quic.socket_protocol import DatagramSocket
 from connet_trio.records.model import AddressPort, HostPort
 from connet_trio.testing.clock import run_simulated
 from connet_trio.testing.network import open_network

@@ -6,10 +6,11 @@ import pytest
 import trio
 import trio.testing
 
-from connet_trio.quic import Connection, NetworkPath, open_transport
+from connet_trio.quic import Connection, open_transport
 from connet_trio.quic.core import LONE_ACK_SECONDS
 from connet_trio.quic.limits import KEEPALIVE_SECONDS
 from connet_trio.quic.liveness import Liveness
+from connet_trio.quic.network_path import NetworkPath
 from tests.quic.conftest import MeddlingSocket, Pair, dialing, open_pair, open_streams, virtual_time, wall_clock
 
 pytestmark = virtual_time

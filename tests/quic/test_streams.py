@@ -1,6 +1,7 @@
 """One stream: its two directions, how each ends, and what the other side sees."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -187,6 +188,52 @@ async def test_closing_finishes_one_direction_and_stops_the_other(pair: Pair) ->
     for operation in (partial(ours.send_all, b"x"), ours.receive_some):
         with pytest.raises(trio.ClosedResourceError):
             await operation()
+
+
+async def leave_by_error(stream: Stream) -> None:
+    with suppress(ValueError):
+        async with stream:
+            await stream.send_all(b"half")
+            raise ValueError("half way")
+
+
+async def leave_by_cancellation(stream: Stream) -> None:
+    with trio.move_on_after(1):
+        async with stream:
+            await stream.send_all(b"half")
+            await trio.sleep_forever()
+
+
+async def close_when_cancelled(stream: Stream) -> None:
+    await stream.send_all(b"half")
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await stream.aclose()
+
+
+@pytest.mark.parametrize("end", [leave_by_error, leave_by_cancellation, close_when_cancelled])
+async def test_what_is_left_half_way_is_not_taken_for_the_whole(
+    pair: Pair, end: Callable[[Stream], Awaitable[None]]
+) -> None:
+    ours, theirs = await pair.open_streams()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(end, ours)
+        with pytest.raises(StreamBroken):
+            await receive_all(theirs)
+        assert await theirs.wait_stopped() == 0
+    for operation in (partial(ours.send_all, b"x"), ours.receive_some):
+        with pytest.raises(trio.ClosedResourceError):
+            await operation()
+
+
+async def test_what_was_finished_before_its_block_failed_is_whole(pair: Pair) -> None:
+    ours, theirs = await pair.open_streams()
+    with suppress(ValueError):
+        async with ours:
+            await ours.send_all(b"whole")
+            await ours.send_eof()
+            raise ValueError("later")
+    assert await receive_all(theirs) == b"whole"
 
 
 async def test_a_stream_closed_after_its_end_was_received_is_closed(pair: Pair) -> None:

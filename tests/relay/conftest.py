@@ -35,7 +35,7 @@ from connet_trio.quic import (
     Transport,
     open_transport,
 )
-from connet_trio.quic.network_path import DatagramSocket
+from connet_trio.quic.socket_protocol import DatagramSocket
 from connet_trio.records import relay as relay_records
 from connet_trio.records.control_relay import Authenticate, Authenticated, ClientAuthentication
 from connet_trio.records.error_code import ErrorCode

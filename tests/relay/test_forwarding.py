@@ -81,6 +81,7 @@ async def test_destinations_are_asked_in_the_order_of_their_round_trip_time(
     assert await source.refusal() == dial_failed(order)
 
 
+@pytest.mark.reliability(line=32)
 async def test_the_words_of_a_refusal_are_quoted_in_printable_form(lab: Any, autojump_clock: MockClock) -> None:
     await lab.start_control()
     await lab.start()

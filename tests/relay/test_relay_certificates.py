@@ -29,6 +29,7 @@ async def loss_of(connection: Connection) -> int | None:
         return (await connection.wait_closed()).quic_error
 
 
+@pytest.mark.reliability(line=27)
 @BOTH_ROLES
 async def test_the_token_of_another_peer_is_refused(lab: Any, autojump_clock: MockClock, role: Role) -> None:
     await lab.start_control()
@@ -42,6 +43,7 @@ async def test_the_token_of_another_peer_is_refused(lab: Any, autojump_clock: Mo
     assert relay.status().endpoints == {}
 
 
+@pytest.mark.reliability(line=27)
 @BOTH_ROLES
 async def test_the_certificate_of_another_peer_is_worth_nothing_without_its_key(
     lab: Any, autojump_clock: MockClock, role: Role
@@ -54,6 +56,7 @@ async def test_the_certificate_of_another_peer_is_worth_nothing_without_its_key(
     assert relay.status().endpoints == {}
 
 
+@pytest.mark.reliability(line=27)
 async def test_without_a_certificate_nobody_gets_in(lab: Any, autojump_clock: MockClock) -> None:
     await lab.start_control()
     relay = await lab.start()

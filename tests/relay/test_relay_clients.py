@@ -84,6 +84,7 @@ async def test_strangers_cannot_fill_the_log(
     assert len(texts) == 11
 
 
+@pytest.mark.reliability(line=23)
 async def test_a_client_that_says_nothing_is_closed_after_5_seconds(lab: Any, autojump_clock: MockClock) -> None:
     await lab.start_control()
     await lab.start()
@@ -131,6 +132,7 @@ async def test_a_client_that_says_nothing_readable_is_closed_at_once(
     assert (lost.code, lost.reason) == NOT_AUTHENTICATED
 
 
+@pytest.mark.reliability(line=23)
 async def test_a_stranger_may_send_no_more_than_a_window_beyond_what_is_read_of_its_frame(
     lab: Any, autojump_clock: MockClock
 ) -> None:
@@ -146,6 +148,7 @@ async def test_a_stranger_may_send_no_more_than_a_window_beyond_what_is_read_of_
     await connection.wait_closed()
 
 
+@pytest.mark.reliability(line=23)
 async def test_a_client_that_has_been_let_in_may_send_more(lab: Any, autojump_clock: MockClock) -> None:
     source, destination = await lab.pair()
     near, _ = await lab.join(source, destination)
@@ -307,6 +310,7 @@ async def test_a_destination_with_small_windows_gets_everything_all_the_same(
             received += len(await stream.receive_some())
 
 
+@pytest.mark.reliability(line=32)
 async def test_neither_tokens_nor_what_clients_write_reach_the_log_raw(
     lab: Any, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -221,6 +221,7 @@ async def test_a_port_that_is_taken_is_named(lab: Any, autojump_clock: MockClock
         await lab.start_alone()
 
 
+@pytest.mark.reliability(line=34)
 async def test_a_relay_cancelled_at_any_moment_leaves_no_task_and_no_socket(
     lab: Any, autojump_clock: MockClock
 ) -> None:
@@ -251,5 +252,6 @@ async def test_what_is_wrong_with_the_store_is_told(lab: Any, autojump_clock: Mo
         assert any(str(open_directory) in warning for warning in relay.warnings)
 
 
+@pytest.mark.reliability(line=25)
 async def test_secrets_are_in_no_representation(lab: Any, autojump_clock: MockClock) -> None:
     assert lab.TOKEN not in repr(lab.settings())

@@ -174,6 +174,7 @@ def resident_bytes() -> int:
     return pages * resource.getpagesize()
 
 
+@pytest.mark.reliability(line=13)
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not tell what a process occupies")
 def test_a_thousand_abandoned_logins_of_one_client_leave_no_task_and_hardly_any_memory(
     quic_engine: QuicEngine,

@@ -8,6 +8,7 @@ what it has waited for in its hands, and meets the cancellation at its next chec
 
 import gc
 import itertools
+import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -16,13 +17,15 @@ from typing import Any
 import pytest
 import trio
 
-from connet_trio.client import Client, ClientSettings, open_client, run_client
+from connet_trio.client import Client, ClientSettings, SourceSettings, open_client, run_client
+from connet_trio.concurrency import AbortableStream
 from connet_trio.control import ControlSettings, IngressSettings, open_control, run_control
 from connet_trio.endpoints import Source
 from connet_trio.engine import Restriction
 from connet_trio.errors import ConnectFailed
-from connet_trio.quic import Connection, Stream, Surroundings
+from connet_trio.quic import Connection, Surroundings
 from connet_trio.records.model import HostPort, Route
+from connet_trio.records.peer import RelayEncryption
 from connet_trio.relay import RelayIngressSettings, RelaySettings, open_relay, run_relay
 from connet_trio.server import ServerSettings, open_server, run_server
 from connet_trio.testing.clock import run_simulated
@@ -208,6 +211,7 @@ def server_settings(deployment: Deployment) -> ServerSettings:
     )
 
 
+@pytest.mark.reliability(line=34)
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("open_block", "settings", "seconds"),
@@ -231,6 +235,7 @@ def test_a_block_that_is_cancelled_leaves_nothing_behind(open_block: Any, settin
     simulate(scenario)
 
 
+@pytest.mark.reliability(line=34)
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("run", "settings"),
@@ -253,6 +258,7 @@ def test_its_twin_leaves_nothing_behind_either(run: Any, settings: Any) -> None:
     simulate(scenario)
 
 
+@pytest.mark.reliability(line=34)
 def test_a_client_with_endpoints_that_is_cancelled_leaves_nothing_behind() -> None:
     async def scenario(lab: Lab) -> None:
         async def attempt() -> None:
@@ -282,6 +288,7 @@ def test_a_client_with_endpoints_that_is_cancelled_leaves_nothing_behind() -> No
 # --- what a client is asked to do
 
 
+@pytest.mark.reliability(line=34)
 @pytest.mark.long
 @pytest.mark.parametrize("route", [Route.RELAY, Route.DIRECT, Route.ANY])
 @pytest.mark.parametrize("add", [Client.add_destination, Client.add_source])
@@ -296,10 +303,40 @@ def test_an_endpoint_whose_announcement_is_cancelled_is_neither_announced_nor_re
     simulate(scenario)
 
 
-@pytest.mark.parametrize("route", [Route.RELAY, Route.DIRECT])
-def test_a_dial_that_is_cancelled_leaves_no_stream_behind(route: Route) -> None:
+@pytest.mark.reliability(line=34)
+def test_a_port_of_a_source_that_is_cancelled_is_free() -> None:
     async def scenario(lab: Lab) -> None:
-        destination, source = await lab.deployment.add_pair(route=route)
+        client = await lab.deployment.add_client()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        settings = SourceSettings(name="db", listen=HostPort("127.0.0.1", port), route=Route.RELAY)
+
+        async def attempt() -> None:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))  # fails where the attempt before has left it taken
+            await client.serve_source(settings)
+
+        await lab.cancel_everywhere(attempt, seconds=0.02, stride=2)
+        assert list(client.status().sources) == ["db"]
+
+    simulate(scenario)
+
+
+@pytest.mark.reliability(line=34)
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("route", "encryption"),
+    [
+        (Route.DIRECT, RelayEncryption.NONE),
+        (Route.RELAY, RelayEncryption.NONE),
+        (Route.RELAY, RelayEncryption.TLS),
+        (Route.RELAY, RelayEncryption.DHXCP),
+    ],
+)
+def test_a_dial_that_is_cancelled_leaves_no_stream_behind(route: Route, encryption: RelayEncryption) -> None:
+    async def scenario(lab: Lab) -> None:
+        destination, source = await lab.deployment.add_pair(route=route, relay_encryptions=[encryption])
 
         async def attempt() -> None:
             (await source.dial()).abort()
@@ -307,7 +344,9 @@ def test_a_dial_that_is_cancelled_leaves_no_stream_behind(route: Route) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(trio.serve_listeners, echo_stream, [destination]))
             round_trip = 0.04 if route is Route.RELAY else 0.02
-            await lab.cancel_everywhere(attempt, seconds=round_trip, stride=2)
+            trips = 2 if encryption is RelayEncryption.TLS else 1
+            stride = 2 if encryption is RelayEncryption.NONE else 7
+            await lab.cancel_everywhere(attempt, seconds=trips * round_trip, stride=stride)
             await lab.check()
             assert await exchange(await source.dial(), b"as ever") == b"as ever"
             nursery.cancel_scope.cancel()
@@ -315,6 +354,7 @@ def test_a_dial_that_is_cancelled_leaves_no_stream_behind(route: Route) -> None:
     simulate(scenario)
 
 
+@pytest.mark.reliability(line=34)
 def test_waiting_for_a_path_may_be_cancelled() -> None:
     async def scenario(lab: Lab) -> None:
         source = await (await lab.deployment.add_client()).add_source("db")
@@ -328,12 +368,13 @@ def test_waiting_for_a_path_may_be_cancelled() -> None:
     simulate(scenario)
 
 
+@pytest.mark.reliability(line=34)
 def test_no_stream_is_lost_because_accepting_was_cancelled() -> None:
     async def scenario(lab: Lab) -> None:
         destination, source = await lab.deployment.add_pair()
         dialled = [await source.dial() for _ in range(3)]
         await trio.sleep(1)
-        accepted: list[Stream] = []
+        accepted: list[AbortableStream] = []
 
         async def attempt() -> None:
             accepted.append(await destination.accept())
@@ -351,5 +392,5 @@ def test_no_stream_is_lost_because_accepting_was_cancelled() -> None:
     simulate(scenario)
 
 
-async def whole(stream: Stream) -> bytes:
+async def whole(stream: AbortableStream) -> bytes:
     return b"".join([data async for data in stream])

@@ -49,6 +49,7 @@ def simulate(scenario: Callable[[Deployment, Source], Awaitable[None]], *, route
     run_simulated(run, seed=1)
 
 
+@pytest.mark.reliability(line=4)
 @pytest.mark.parametrize("idle_seconds", [0.0, 20.0])
 def test_a_stream_opens_through_the_relay_when_the_direct_path_has_just_died(idle_seconds: float) -> None:
     async def scenario(deployment: Deployment, source: Source) -> None:
@@ -61,6 +62,7 @@ def test_a_stream_opens_through_the_relay_when_the_direct_path_has_just_died(idl
     simulate(scenario, route=Route.ANY, relays=1)
 
 
+@pytest.mark.reliability(line=10)
 def test_a_stream_opens_through_the_next_relay_when_the_nearer_one_has_just_died() -> None:
     async def scenario(deployment: Deployment, source: Source) -> None:
         assert relay_bytes(deployment)[2] == 0

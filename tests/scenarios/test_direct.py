@@ -81,6 +81,7 @@ def test_bytes_go_directly_and_not_through_the_relay() -> None:
     simulate(scenario)
 
 
+@pytest.mark.reliability(line=3)
 def test_the_relay_serves_within_four_round_trips_and_the_direct_path_stands_within_two_seconds() -> None:
     round_trip = 0.05
 
@@ -125,6 +126,7 @@ def test_a_direct_route_says_why_a_peer_behind_a_relay_alone_is_not_reached() ->
     simulate(scenario)
 
 
+@pytest.mark.reliability(line=4)
 def test_new_streams_work_within_seven_seconds_after_the_direct_path_is_cut() -> None:
     async def scenario(deployment: Deployment) -> None:
         destination, source = await deployment.add_pair(route=Route.ANY)
@@ -144,6 +146,7 @@ def test_new_streams_work_within_seven_seconds_after_the_direct_path_is_cut() ->
     simulate(scenario)
 
 
+@pytest.mark.reliability(line=4)
 def test_a_cut_is_noticed_within_seven_seconds_without_any_stream() -> None:
     async def scenario(deployment: Deployment) -> None:
         destination, source = await deployment.add_pair(route=Route.ANY)
@@ -191,6 +194,7 @@ def test_a_stream_outlives_a_cut_after_which_its_connection_is_no_path_any_more(
     simulate(scenario)
 
 
+@pytest.mark.reliability(line=7)
 def test_of_thirty_two_addresses_thirty_may_be_dead() -> None:
     dead = [IPv4Address("192.0.2.100") + number for number in range(30)]
     fakes = tuple(

@@ -22,6 +22,7 @@ SIZE = int(os.environ.get("CONNET_TRIO_STREAM_BYTES", "1000000"))
 LOSSES = [0.0, 0.01, 0.05]
 
 
+@pytest.mark.reliability(line=8)
 @pytest.mark.parametrize("seed", range(SEEDS))
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_long_stream_arrives_whole_over_a_bad_link(quic_engine: QuicEngine, loss: float, seed: int) -> None:

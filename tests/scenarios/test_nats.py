@@ -80,6 +80,7 @@ async def wait_direct(deployment: Deployment, name: str = "echo") -> None:
         await trio.sleep(0.01)
 
 
+@pytest.mark.reliability(line=1)
 @pytest.mark.parametrize(
     ("destination_kind", "source_kind"),
     [*product(KINDS, KINDS), *product(OTHERS, ("open", "port")), ("port", "firewall"), ("firewall", "firewall")],
@@ -110,6 +111,7 @@ def test_every_pair_of_nats_is_connected_and_directly_wherever_that_is_possible(
     simulate(scenario)
 
 
+@pytest.mark.reliability(line=2)
 def test_two_clients_behind_one_nat_without_hairpinning_use_their_inside_addresses() -> None:
     async def scenario(deployment: Deployment) -> None:
         home = deployment.add_site(PORT_RESTRICTED)
@@ -123,6 +125,7 @@ def test_two_clients_behind_one_nat_without_hairpinning_use_their_inside_address
     simulate(scenario)
 
 
+@pytest.mark.reliability(line=1)
 def test_two_homes_behind_one_carrier_grade_nat_that_hairpins_are_direct() -> None:
     async def scenario(deployment: Deployment) -> None:
         carrier = deployment.add_site(NatBehavior(filtering=Dependence.ENDPOINT_INDEPENDENT, hairpinning=True))
@@ -134,6 +137,7 @@ def test_two_homes_behind_one_carrier_grade_nat_that_hairpins_are_direct() -> No
     simulate(scenario)
 
 
+@pytest.mark.reliability(line=5)
 @pytest.mark.long
 @pytest.mark.parametrize("forgetful", ["destination", "source"])
 @pytest.mark.parametrize("ports", PortAllocation)

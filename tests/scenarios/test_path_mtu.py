@@ -63,6 +63,7 @@ def found_mtu(source: Source) -> int | None:
     return max(path.mtu or 0 for path in peer.connections if path.bytes_in)
 
 
+@pytest.mark.reliability(line=6)
 @pytest.mark.parametrize(
     ("route", "mtu", "found"),
     [(Route.DIRECT, 1500, 1472), (Route.DIRECT, 1400, 1357), (Route.DIRECT, 1280, 1247), (Route.RELAY, 1280, 1247)],
@@ -77,6 +78,7 @@ def test_a_mebibyte_is_echoed_whatever_the_path_carries(route: Route, mtu: int, 
     simulate(scenario, mtu)
 
 
+@pytest.mark.reliability(line=6)
 @pytest.mark.parametrize("route", [Route.DIRECT, Route.RELAY])
 def test_a_path_that_shrinks_in_the_middle_of_a_mebibyte_holds_it_up_for_a_moment(route: Route) -> None:
     async def scenario(deployment: Deployment) -> None:

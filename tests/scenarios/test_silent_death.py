@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 
+from connet_trio.concurrency import AbortableStream
 from connet_trio.endpoints import Source
 from connet_trio.errors import ConnectFailed
 from connet_trio.quic import Connection, Stream
@@ -54,7 +55,7 @@ async def offer(deployment: Deployment, route: Route, *, task_status: trio.TaskS
             await trio.serve_listeners(echo_stream, [destination])
 
 
-async def check_broken(stream: Stream, died: float) -> None:
+async def check_broken(stream: AbortableStream, died: float) -> None:
     """A stream that ran when the other end died breaks in time, and does not end as if it were whole."""
     with pytest.raises(trio.BrokenResourceError):
         await stream.receive_some()
@@ -103,6 +104,7 @@ async def live_and_die(deployment: Deployment, source: Source, route: Route) -> 
     await trio.sleep(40)
 
 
+@pytest.mark.reliability(line=12)
 @pytest.mark.parametrize("route", [Route.RELAY, Route.DIRECT, Route.ANY])
 def test_a_destination_that_dies_in_silence_is_noticed_in_time_and_leaves_nothing_behind(route: Route) -> None:
     async def scenario(deployment: Deployment) -> None:

@@ -300,6 +300,7 @@ async def test_a_server_starts_in_the_nursery_of_a_program_that_embeds_it(lab: L
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.reliability(line=25)
 async def test_the_token_between_the_halves_is_in_no_representation(
     lab: Lab, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -69,7 +69,12 @@ def test_an_endpoint_shows_its_relays_and_its_peers() -> None:
     )
     relay = RelayLinkStatus(id="r", hostports=(HostPort("relay.example", 19191),), connection="198.51.100.1:19191")
     endpoint = EndpointStatus(
-        status=Status.RECONNECTING, relays={"r": relay}, peers={"p": peer}, bytes_in=1, bytes_out=2
+        status=Status.RECONNECTING,
+        relays={"r": relay},
+        peers={"p": peer},
+        relay_encryptions=("tls", "none"),
+        bytes_in=1,
+        bytes_out=2,
     )
     page = to_json(ClientStatus(status=Status.CONNECTED, sources={"db": endpoint}))
     assert page["sources"]["db"] == {
@@ -108,6 +113,7 @@ def test_an_endpoint_shows_its_relays_and_its_peers() -> None:
                 "why": "the direct path does not answer",
             }
         },
+        "relay-encryptions": ["tls", "none"],
         "bytes-in": 1,
         "bytes-out": 2,
     }

@@ -1,8 +1,9 @@
 import resource
+import secrets
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import trio
 
 from connet_trio.errors import StoreError
-from connet_trio.store import Runner, Store, open_store, run_inline
+from connet_trio.store import Runner, Store, control_identity, open_store, run_inline
 from connet_trio.store.database import DATABASE_NAME, SCHEMA_VERSION
 
 
@@ -188,36 +189,77 @@ def overwrite(database: Path, start: int, data: bytes) -> None:
         file.write(data)
 
 
+@pytest.mark.reliability(line=16)
 @pytest.mark.parametrize(
-    "damage",
+    ("damage", "kept"),
     [
-        lambda database: database.write_bytes(b"\xa5" * 10_000),
-        lambda database: database.write_bytes(b"not a database"),
-        lambda database: database.write_bytes(database.read_bytes()[:100]),
-        lambda database: database.write_bytes(database.read_bytes()[:5000]),
-        lambda database: overwrite(database, 0, b"\xff" * 100),
-        lambda database: overwrite(database, 44, b"\x00\x00\x00\x09"),
-        lambda database: overwrite(database, 8192, b"\xff" * 4096),
-        lambda database: set_schema_version(database, -1),
+        (lambda database: database.write_bytes(b"\xa5" * 10_000), 0),
+        (lambda database: database.write_bytes(b"not a database"), 0),
+        (lambda database: database.write_bytes(database.read_bytes()[:100]), 0),
+        (lambda database: database.write_bytes(database.read_bytes()[:5000]), 0),
+        (lambda database: overwrite(database, 0, b"\xff" * 100), 0),
+        (lambda database: overwrite(database, 44, b"\x00\x00\x00\x09"), 0),
+        (lambda database: overwrite(database, 8192, b"\xff" * 4096), range(150, 200)),
+        (lambda database: set_schema_version(database, -1), 200),
     ],
     ids=["garbage", "text", "header only", "cut short", "header lost", "format lost", "page lost", "version lost"],
 )
-async def test_a_damaged_database_is_moved_aside_and_a_fresh_one_started(tmp_path: Path, damage: object) -> None:
+async def test_a_damaged_database_is_moved_aside_and_a_fresh_one_started(
+    tmp_path: Path, damage: Callable[[Path], object], kept: int | range
+) -> None:
     directory = tmp_path / "state"
     database = await filled_database(directory)
-    damage(database)  # type: ignore[operator]
+    damage(database)
     remains = database.read_bytes()
     async with open_store(directory) as store:
         aside = directory / f"{DATABASE_NAME}.damaged-1"
         assert len(store.warnings) == 1
         assert store.warnings[0].startswith(f"{database} is damaged (")
-        assert f"was moved to {aside}; this service's identity is lost" in store.warnings[0]
+        read = [number for number in range(200) if await store.get(f"key {number}") == b"%d" % number * 100]
+        assert len(read) in (kept if isinstance(kept, range) else [kept])
+        loss = f"{len(read)} of its records could be read and are kept" if read else "this service's identity is lost"
+        assert f"was moved to {aside}; {loss}" in store.warnings[0]
         assert aside.read_bytes() == remains
-        assert await store.get("key 1") is None
         await store.put("key", b"value")
     async with open_store(directory) as store:
         assert await store.get("key") == b"value"
         assert store.warnings == ()
+
+
+@pytest.mark.reliability(line=16)
+async def test_damage_to_one_long_value_costs_that_one_alone(tmp_path: Path) -> None:
+    directory = tmp_path / "state"
+    async with open_store(directory) as store:
+        identity = await control_identity(store, secrets.token_bytes)
+        await store.put("control/snapshot", b"\xa5" * 100_000)
+    database = directory / DATABASE_NAME
+    overwrite(database, database.stat().st_size // 2, b"\xff" * 4096)
+    async with open_store(directory) as store:
+        assert "5 of its records could be read and are kept" in store.warnings[0]
+        assert await control_identity(store, secrets.token_bytes) == identity
+        assert await store.get("control/snapshot") is None
+
+
+async def test_what_is_kept_of_a_damaged_database_is_as_new_as_its_journal(tmp_path: Path) -> None:
+    directory = tmp_path / "state"
+    database = await filled_database(directory)
+    async with open_store(directory) as running:
+        await running.put("key 1", b"newer")
+        overwrite(database, 4 * 4096, b"\xff" * 4096)
+        async with open_store(directory) as store:
+            assert "could be read and are kept" in store.warnings[0]
+            assert await store.get("key 1") == b"newer"
+
+
+async def test_a_database_is_damaged_and_nothing_can_be_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*names: object) -> None:
+        raise OSError("disk full")
+
+    database = await filled_database(tmp_path / "state")
+    set_schema_version(database, -1)
+    monkeypatch.setattr("shutil.copyfile", fail)
+    async with open_store(tmp_path / "state") as store:
+        assert "this service's identity is lost" in store.warnings[0]
 
 
 async def test_each_damaged_database_gets_a_name_of_its_own(tmp_path: Path) -> None:
@@ -297,6 +339,12 @@ def file_size_limit(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def file_size_limit_lifted() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+
+@pytest.mark.reliability(line=16)
 async def test_a_full_disk_fails_the_write_and_keeps_the_old_value(tmp_path: Path) -> None:
     async with open_store(tmp_path / "state") as store:
         await store.put("key", b"value")
@@ -305,6 +353,28 @@ async def test_a_full_disk_fails_the_write_and_keeps_the_old_value(tmp_path: Pat
         assert await store.get("key") == b"value"
         await store.put("key", b"new value")
         assert await store.get("key") == b"new value"
+
+
+@pytest.mark.reliability(line=16)
+async def test_a_full_disk_does_not_keep_a_service_from_starting(tmp_path: Path) -> None:
+    database = await filled_database(tmp_path / "state")
+    with file_size_limit(10_000):  # what SQLite keeps beside a database takes 32 KiB
+        async with open_store(tmp_path / "state") as store:
+            (warning,) = store.warnings
+            assert warning.startswith(f"{database} can be read and not be written (")
+            assert await store.get("key 1") == b"1" * 100
+            with pytest.raises(StoreError, match="cannot write"):
+                await store.put("key", bytes(100_000))
+            file_size_limit_lifted()
+            await store.put("key", b"value")
+    async with open_store(tmp_path / "state") as store:
+        assert store.warnings == ()
+        assert await store.get("key") == b"value"
+
+
+async def test_a_first_start_on_a_full_disk_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    with file_size_limit(1000):
+        assert "set store-dir to one" in await refusal(tmp_path / "state")
 
 
 async def test_a_read_only_database_is_read_but_not_written(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from connet_trio.quic import CongestionControl, QuicEngine
@@ -77,8 +78,7 @@ def test_curves_over_the_packet_size_are_those_of_one_engine_and_control() -> No
 
 
 def test_the_keys_of_a_site_are_in_every_service(tmp_path: Path) -> None:
-    ports = dict.fromkeys(("control", "relays", "relay", "target", "source"), 20_000)
-    site = LocalSite(directory=tmp_path, keys=EVERYTHING.keys, **ports)
+    site = attrs.evolve(LocalSite.in_directory(tmp_path), keys=EVERYTHING.keys)
     site.write_server()
     site.write_control_and_relay()
     site.write_clients()

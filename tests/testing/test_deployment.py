@@ -7,6 +7,8 @@ import pytest
 import trio
 
 from connet_trio.engine import InterfaceAddress
+from connet_trio.errors import Refused
+from connet_trio.quic import QuicEngine
 from connet_trio.records.model import Route
 from connet_trio.records.status import PathStyle, Status
 from connet_trio.testing.clock import run_simulated
@@ -21,7 +23,7 @@ from connet_trio.testing.deployment import (
     simulated_surroundings,
 )
 from connet_trio.testing.nat import FIREWALL, OPEN, PORT_RESTRICTED, SYMMETRIC, NatBehavior
-from connet_trio.testing.network import Link
+from connet_trio.testing.network import Link, Sighting
 
 
 def simulate(scenario: Callable[[Deployment], Awaitable[None]]) -> None:
@@ -136,5 +138,46 @@ def test_a_client_that_moves_to_another_network_comes_back_to_control() -> None:
         deployment.network.cut(deployment.host_of(client), CONTROL_HOST)
         await trio.sleep(60)
         assert client.status().status is Status.RECONNECTING
+
+    simulate(scenario)
+
+
+@pytest.mark.parametrize("engine", QuicEngine)
+def test_the_same_seed_replays_the_same_trace(engine: QuicEngine) -> None:
+    async def scenario() -> list[Sighting]:
+        link = Link(delay=0.01, jitter=0.003, loss=0.02, duplication=0.01, reordering=0.01)
+        async with simulated_deployment(seed=8, link=link, trace_limit=10_000, quic_engine=engine) as deployment:
+            destination, source = await deployment.add_pair(
+                route=Route.ANY, destination_behind=PORT_RESTRICTED, source_behind=SYMMETRIC
+            )
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(partial(trio.serve_listeners, echo_stream, [destination]))
+                assert await exchange(await source.dial(), bytes(50_000)) == bytes(50_000)
+                await trio.sleep(30)
+                nursery.cancel_scope.cancel()
+            return list(deployment.network.trace)
+
+    first, second = (run_simulated(scenario, seed=8) for _ in range(2))
+    assert len(first) > 300
+    assert first == second
+
+
+def test_clients_may_be_added_within_nurseries_that_end_before_the_deployment() -> None:
+    async def scenario(deployment: Deployment) -> None:
+        async with trio.open_nursery() as nursery:
+            destination, source = await deployment.add_pair()
+            nursery.start_soon(partial(trio.serve_listeners, echo_stream, [destination]))
+            assert await exchange(await source.dial(), b"within") == b"within"
+            nursery.cancel_scope.cancel()
+        assert len(deployment.clients) == 2
+
+    simulate(scenario)
+
+
+def test_a_client_that_cannot_start_says_why() -> None:
+    async def scenario(deployment: Deployment) -> None:
+        with pytest.raises(Refused, match="token"):
+            await deployment.add_client(token="another")
+        assert not deployment.clients
 
     simulate(scenario)

@@ -10,6 +10,7 @@ from connet_trio.engine import InterfaceAddress
 from connet_trio.errors import BindFailed, DialFailed
 from connet_trio.quic import NetworkPath
 from connet_trio.records.model import AddressPort
+from connet_trio.testing.clock import run_simulated
 from connet_trio.testing.hosts import LOOPBACK
 from connet_trio.testing.nat import FULL_CONE, PORT_RESTRICTED
 from connet_trio.testing.network import Fate, Link, SimulatedNetwork, SimulatedSocket, open_network
@@ -215,3 +216,24 @@ def test_addresses_that_cannot_be_had_change_nothing() -> None:
     assert network.host("192.0.2.2") is other
     with pytest.raises(ValueError, match=r"does not have 192\.0\.2\.2"):
         network.host(FOUR, "192.0.2.2")
+
+
+def test_what_a_killed_process_still_sends_is_not_heard_and_its_ports_are_free() -> None:
+    async def scenario() -> None:
+        async with open_network(1, link=Link(delay=0.1)) as network:
+            victim, witness = network.host("192.0.2.1"), network.socket("192.0.2.2:2000")
+            killed = victim.socket(1000)
+            victim.kill()
+            assert not victim.sockets
+            successor = victim.socket(1000)
+            assert list(victim.sockets) == [successor]
+            killed.send_batch([(b"last words", killed.path_to(witness.local_address))])
+            with trio.move_on_after(1) as scope:  # whoever waits is to be cancelled, not told
+                await killed.wait_readable()
+            assert scope.cancelled_caught
+            killed.close()
+            assert list(victim.sockets) == [successor]
+            assert not network.fates
+            assert network.hosts == (victim, network.host("192.0.2.2"))
+
+    run_simulated(scenario, seed=1)

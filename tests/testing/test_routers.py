@@ -10,7 +10,15 @@ from trio.testing import MockClock
 
 from connet_trio.records.model import AddressPort
 from connet_trio.testing.clock import run_simulated
-from connet_trio.testing.nat import FIREWALL, FULL_CONE, PORT_RESTRICTED, SYMMETRIC, NatBehavior, PortAllocation
+from connet_trio.testing.nat import (
+    FIREWALL,
+    FULL_CONE,
+    PORT_RESTRICTED,
+    SYMMETRIC,
+    UDP_BLOCKED,
+    NatBehavior,
+    PortAllocation,
+)
 from connet_trio.testing.network import Fate, Host, Link, Sighting, SimulatedNetwork, SimulatedSocket, open_network
 
 SERVER = "198.51.100.1:3478"
@@ -354,3 +362,19 @@ def test_an_address_is_had_once_in_a_realm_and_wherever_it_is_known() -> None:
         network.host("10.0.0.2", "2001:db8::1", behind=router)
     known.set_addresses()
     assert network.host("10.0.0.2", "2001:db8::1", behind=router).router is router
+
+
+def test_a_router_that_blocks_udp_lets_nothing_through_either_way() -> None:
+    async def scenario() -> None:
+        async with open_network(1, link=Link(delay=0.1), trace_limit=10) as network:
+            guest = network.add_router(UDP_BLOCKED, ipv6=UDP_BLOCKED)
+            inside = network.host("198.19.1.2", "2001:db8::2", behind=guest).socket(1000)
+            outside = network.host("192.0.2.1", "2001:db8:1::1").socket(2000)
+            for address in ("192.0.2.1", "2001:db8:1::1"):
+                inside.send_batch([(b"out", inside.path_to(AddressPort(ip_address(address), 2000)))])
+            for address in ("198.19.1.2", "2001:db8::2"):
+                outside.send_batch([(b"in", outside.path_to(AddressPort(ip_address(address), 1000)))])
+            await trio.sleep(1)
+            assert network.fates == {Fate.FILTERED: 4}
+
+    run_simulated(scenario, seed=1)

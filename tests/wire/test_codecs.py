@@ -68,6 +68,7 @@ def test_records_survive_the_wire(conversation: str, data: st.DataObject) -> Non
     assert type(decoded) is type(record)
 
 
+@pytest.mark.reliability(line=33)
 @conversations
 @settings(max_examples=80, deadline=None)
 @given(data=st.data())
@@ -81,6 +82,7 @@ def test_damaged_payloads_are_read_or_refused_as_the_senders_fault(conversation:
     assert codec.decode(codec.encode(record)) == record
 
 
+@pytest.mark.reliability(line=33)
 @conversations
 @settings(max_examples=80, deadline=None)
 @given(payload=st.binary(max_size=64) | protobuf_messages)

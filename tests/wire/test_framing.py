@@ -51,6 +51,7 @@ def test_reading_what_is_wanted_never_reads_past_a_frame(
     assert stream[place:] == rest
 
 
+@pytest.mark.reliability(line=33)
 @settings(max_examples=200, deadline=None)
 @given(data=st.data(), version=versions)
 def test_damaged_frames_are_read_or_refused_as_the_senders_fault(data: st.DataObject, version: WireVersion) -> None:
@@ -125,6 +126,7 @@ def test_the_longest_frame_passes_and_a_longer_one_does_not(version: WireVersion
         encode_frame(longest + b"x", version)
 
 
+@pytest.mark.reliability(line=23)
 @every_version
 def test_an_oversized_frame_is_refused_at_its_length(version: WireVersion) -> None:
     prefix = (70_000).to_bytes(version.prefix_bytes, "big")

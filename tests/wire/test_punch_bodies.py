@@ -22,8 +22,11 @@ from connet_trio.records.punch import (
     Report,
     StrangerAnswer,
     StrangerQuestion,
+    ToControl,
+    ToPeer,
 )
 from connet_trio.wire.punch import MAX_CANDIDATES, decode_for_control, decode_for_peer, encode_body
+from tests.strategies import told_to_control, told_to_peers
 
 S, T = "0123456789abcdef", "fedcba9876543210"
 V4 = AddressPort(IPv4Address("1.2.3.4"), 5678)
@@ -152,46 +155,15 @@ def test_a_later_release_may_say_more() -> None:
     assert decode_for_peer(body) == Report(session=S, observed=V4)
 
 
-addresses = (
-    st.builds(
-        AddressPort,
-        (st.ip_addresses(v=4) | st.ip_addresses(v=6)).filter(lambda it: not (it.is_unspecified or it.is_multicast)),
-        st.integers(1, 65_535),
-    )
-    .map(lambda place: place.unmapped)
-    .filter(lambda it: not (it.address.is_unspecified or it.address.is_multicast))
-)
-sessions = st.integers(0, 2**64 - 1).map(lambda number: f"{number:016x}")
-candidates = st.lists(addresses, max_size=MAX_CANDIDATES).map(tuple)
-names = st.builds(PunchName, st.sampled_from("abcxyz"), st.sampled_from(["", "office", "a.b-c_D1"]))
-partners = st.builds(
-    Partner,
-    address=addresses,
-    session=sessions | st.just(""),
-    mapping=st.sampled_from(NatMapping),
-    candidates=candidates,
-)
-reports = st.builds(
-    Report,
-    session=sessions,
-    observed=addresses,
-    mapping=st.sampled_from(NatMapping),
-    second=st.none() | st.integers(1, 65_535).map(lambda port: HostPort("", port)),
-    partner=st.none() | partners,
-)
-
-
-@given(
-    message=reports | st.builds(Introduction, st.sampled_from("abz"), addresses) | st.builds(Close, sessions, sessions)
-)
-def test_what_is_told_to_peers_survives_the_way(message: Report | Introduction | Close) -> None:
+@given(message=told_to_peers)
+def test_what_is_told_to_peers_survives_the_way(message: ToPeer) -> None:
     body = encode_body(message)
     assert len(body) <= 1024
     assert decode_for_peer(body) == message
 
 
-@given(message=st.builds(Enrolment, name=names, session=sessions, candidates=candidates))
-def test_what_is_told_to_control_survives_the_way(message: Enrolment) -> None:
+@given(message=told_to_control)
+def test_what_is_told_to_control_survives_the_way(message: ToControl) -> None:
     assert decode_for_control(encode_body(message)) == message
 
 

@@ -1,32 +1,29 @@
 """The fast engine: what of aioquic it replaces, and when."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from itertools import islice
 from typing import Any
 
 import attrs
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]
-from aioquic.quic.connection import QuicConnectionState
+from aioquic.quic.connection import QuicConnectionState, stream_is_client_initiated
 from aioquic.quic.packet import get_spin_bit
 from aioquic.quic.recovery import MAX_ACK_RANGES
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch
 
-from connet_trio.quic.core import DUPLICATE_WINDOW_PACKETS, Core
+from connet_trio.quic.core import DUPLICATE_WINDOW_PACKETS
+from connet_trio.quic.datagram_run import Batch, DatagramRun
+from connet_trio.quic.fast.arrivals import Arrivals
 from connet_trio.quic.fast.frames import Acknowledged, DataAllowed, Feedback, StreamDataAllowed
 from connet_trio.quic.fast.opening import Opener
 from connet_trio.quic.fast.receiving import UNIDIRECTIONAL_BIT, Reception
 from connet_trio.quic.fast.recovery import FastRecovery
 from connet_trio.quic.fast.sealing import first_byte, payload_capacity, seal_run
 from connet_trio.quic.fast.sent_log import SentLog, SentRun
-from connet_trio.quic.fast.service_queue import (
-    ServiceQueue,
-    WakingStreamTable,
-    has_more_than_bytes,
-    has_work,
-    sendable_bytes,
-)
+from connet_trio.quic.fast.service_queue import ServiceQueue, Survey, WakingStreamTable, sendable_bytes
+from connet_trio.quic.fast.small_packets import SmallPackets
 from connet_trio.quic.network_path import Datagram
 
 LEAST_PACKETS = 2
@@ -43,10 +40,8 @@ class PacketCount:
     received: int = 0
 
 
-class FastCore(Core):
+class FastCore(SmallPackets):
     """A `Core` that does the bulk of the work in few steps for each packet; it takes what `Core` takes."""
-
-    _loss: FastRecovery
 
     def __init__(self, **options: Any) -> None:
         self._service = ServiceQueue()  # what follows fills it
@@ -61,7 +56,7 @@ class FastCore(Core):
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
-        self._spaces[Epoch.ONE_RTT].sent_packets = SentLog()  # type: ignore[assignment]
+        self._space.sent_packets = SentLog()  # type: ignore[assignment]
 
     def _is_settled(self) -> bool:
         """Whether nothing is going on but an exchange of data, over one path that both sides know to work."""
@@ -90,61 +85,60 @@ class FastCore(Core):
         super()._handle_max_stream_data_frame(context, frame_type, buf)
         self._service.append(self._streams[stream_id])
 
-    def _survey(self) -> tuple[QuicStream | None, list[QuicStream]]:
-        """The first stream that can fill packets of its own, and those that have something else to send now.
-
-        Of those, the ones first that have more to say than bytes: stock code stops at a packet with no room for it.
-        """
-        least = LEAST_PACKETS * self._max_datagram_size
-        credit = self._remote_max_data - self._remote_max_data_used
-        bulk, more, others = None, [], []
-        for stream in self._service:
-            if not has_work(stream):
-                self._service.remove(stream)
-            elif has_more_than_bytes(stream):
-                more.append(stream)
-            elif (sendable := sendable_bytes(stream, credit)) >= least:
-                bulk = bulk or stream
-            elif sendable:
-                others.append(stream)
-        return bulk, more + others
+    def _survey(self) -> Survey:
+        """What the streams have to send now; those that are over are forgotten, as stock code does it."""
+        survey = self._service.survey(
+            credit=self._remote_max_data - self._remote_max_data_used, least=LEAST_PACKETS * self._max_datagram_size
+        )
+        for stream in survey.over:
+            stream_id: Any = stream.stream_id
+            self._streams.pop(stream_id)
+            if stream_is_client_initiated(stream_id) != self._is_client:
+                self._stream_limit(stream_id).value += 1
+        return survey
 
     # --- sending
 
-    def datagrams_to_send(self, now: float) -> list[Datagram]:
+    def datagrams_to_send(self, now: float) -> Batch:  # type: ignore[override]
         """What to send now, at most one burst; `get_timer() <= now` afterwards means there is more."""
         if not self._is_settled() or self._has_other_paths_to_probe():
             return self._stock_datagrams(now)
-        bulk, others = self._survey()
-        owes = bool(others) or self._owes_frames(now)
-        self._service.prefer(others)  # what is small must not wait behind what is large
-        if bulk is None:
-            if owes:
-                return self._send_small(now)
+        survey = self._survey()
+        owes = bool(survey.small) or self._owes_frames(now)
+        if survey.bulk is None:
             self._pacing_at = None
-            return []
-        datagrams: list[Datagram] = []
-        if owes or self._cryptos[Epoch.ONE_RTT]._update_key_requested:
-            datagrams = self._one_stock_packet(now)
+            return self._send_small(survey, now) if owes else []
+        datagrams: Batch = []
+        if owes or self._keys._update_key_requested:
+            datagrams = self._one_packet(survey, now)
             if not datagrams and self._pacing_at is not None:
                 return []  # the pacer holds back even that, which comes first
         return datagrams + self._send_runs(now)
 
-    def _send_small(self, now: float) -> list[Datagram]:
-        """One packet most often holds it all; stock code would begin another to find that there is nothing left."""
-        datagrams = self._one_stock_packet(now)
-        if not datagrams:
-            return []
-        bulk, others = self._survey()
-        if bulk is not None or others or self._owes_frames(now):
-            return datagrams + self._stock_datagrams(now)
-        self._pacing_at = None
+    def _send_small(self, survey: Survey, now: float) -> Batch:
+        """Packets with what is owed, which most often are one, as pacer and window allow."""
+        datagrams: Batch = []
+        while packet := self._one_packet(survey, now):
+            datagrams += packet
+            survey = self._survey()
+            if not survey.small and survey.bulk is None and not self._owes_frames(now):
+                self._pacing_at = None
+                break
         return datagrams
 
-    def _send_runs(self, now: float) -> list[Datagram]:
+    def _one_packet(self, survey: Survey, now: float) -> Batch:
+        """A packet with what is owed; of streams first what is small, which must not wait behind what is large."""
+        self._service.prefer(survey.small)
+        if survey.for_stock or self._keys._update_key_requested or self._owes_rare_frames():
+            return self._one_stock_packet(now)
+        packet: Batch = [*self._small_packet(now)]
+        self.fast_packets.sent += len(packet)
+        return packet
+
+    def _send_runs(self, now: float) -> Batch:
         """Full packets of one stream after the other, then what is left of them, as pacer and window allow."""
         pacer = self._loss._pacer
-        datagrams: list[Datagram] = []
+        datagrams: Batch = []
         self._pacing_at = None
         while True:
             room = (self._loss.congestion_window - self._loss.bytes_in_flight) // self._max_datagram_size
@@ -153,18 +147,18 @@ class FastCore(Core):
             self._pacing_at = pacer.next_send_time(now)
             if self._pacing_at is not None:
                 return datagrams
-            bulk, others = self._survey()
-            if bulk is None and not others:
-                return datagrams
-            if bulk is None or room <= 0:
+            survey = self._survey()
+            if survey.bulk is None:
+                return datagrams + (self._send_small(survey, now) if survey.small else [])
+            if room <= 0:
                 return datagrams + self._stock_datagrams(now)
-            datagrams += self._send_run(bulk, min(room, pacer.sendable_packets), now)
+            datagrams.append(self._send_run(survey.bulk, min(room, pacer.sendable_packets), now))
 
-    def _send_run(self, stream: QuicStream, most: int, now: float) -> list[Datagram]:
+    def _send_run(self, stream: QuicStream, most: int, now: float) -> DatagramRun:
         """At most `most` full packets of a stream that can fill at least one."""
         sender: Any = stream.sender
         stream_id: Any = stream.stream_id
-        crypto, path = self._cryptos[Epoch.ONE_RTT], self._network_paths[0]
+        crypto = self._cryptos[Epoch.ONE_RTT]
         destination_id, offset = self._peer_cid.cid, sender._pending[0].start
         payload_bytes = payload_capacity(self._max_datagram_size, destination_id, stream_id)
         credit = self._remote_max_data - self._remote_max_data_used
@@ -175,7 +169,7 @@ class FastCore(Core):
             count=count,
             stream_id=stream_id,
             offset=offset,
-            ring=sender._buffer,
+            backlog=sender._buffer,
             start=offset - sender._buffer_start,
             payload_bytes=payload_bytes,
             keys=crypto.send,
@@ -184,13 +178,13 @@ class FastCore(Core):
             packet_number=self._packet_number,
             count=count,
             sent_time=now,
-            packet_bytes=len(sealed[0]),
+            packet_bytes=len(sealed) // count,
             sender=sender,
             offset=offset,
             payload_bytes=payload_bytes,
         )
         self._note_run(run, stream)
-        return [(data, path.addr) for data in sealed]
+        return DatagramRun(sealed, run.packet_bytes, self._network_paths[0].addr)
 
     def _note_run(self, run: SentRun, stream: QuicStream) -> None:
         """What stock code notes of each packet, in the stream, the connection, loss recovery and the pacer."""
@@ -207,13 +201,13 @@ class FastCore(Core):
         self._loss.on_run_sent(run, self._spaces[Epoch.ONE_RTT])
         self.fast_packets.sent += run.count
 
-    def _stock_datagrams(self, now: float) -> list[Datagram]:
+    def _stock_datagrams(self, now: float) -> Batch:
         before = self._packet_number
-        datagrams: list[Datagram] = super().datagrams_to_send(now)
+        datagrams: Batch = [*super().datagrams_to_send(now)]
         self.stock_packets.sent += self._packet_number - before
         return datagrams
 
-    def _one_stock_packet(self, now: float) -> list[Datagram]:
+    def _one_stock_packet(self, now: float) -> Batch:
         pacer = self._loss._pacer
         self._loss._pacer = OnePacket(pacer, self._spaces[Epoch.ONE_RTT])  # type: ignore[assignment]
         try:
@@ -227,46 +221,25 @@ class FastCore(Core):
             for path in islice(self._network_paths, 1, None)
         )
 
-    def _owes_frames(self, now: float) -> bool:
-        """Whether there is anything to send that belongs to no stream's queue."""
-        ack_at = self._spaces[Epoch.ONE_RTT].ack_at
-        return bool(
-            (ack_at is not None and ack_at <= now)
-            or self._stream_table.credited
-            or self._ping_pending
-            or self._probe_pending
-            or self._handshake_done_pending
-            or self._retire_connection_ids
-            or self._streams_blocked_pending
-            or self._datagrams_pending
-            or self._network_paths[0].remote_challenges
-            or not self._crypto_streams[Epoch.ONE_RTT].sender.buffer_is_empty
-            or self._limits_are_due()
-            or not all(entry.was_sent for entry in self._host_cids)
-        )
-
     # --- receiving
 
-    def receive_batch(self, datagrams: Iterable[Datagram], now: float) -> bool:
-        """As `Core.receive_batch`, run by run; what is in no run goes to stock code one by one."""
-        batch = list(datagrams)
-        heard, at = False, 0
-        while at < len(batch):
-            taken = self._receive_run(batch, at, now) if self._is_settled() else 0
+    def receive_batch(self, batch: Iterable[Datagram | DatagramRun], now: float) -> bool:
+        """As `Core.receive_batch`; what is not plain goes to stock code one by one."""
+        arrivals = Arrivals(batch)
+        heard = False
+        while arrivals:
+            taken = self._receive_plain(arrivals, now) if self._is_settled() else 0
             self.fast_packets.received += taken
-            at += taken
             heard = heard or taken > 0
-            if at < len(batch):
+            if arrivals:
                 self.stock_packets.received += 1
-                heard = super().receive_batch(batch[at : at + 1], now) or heard
-                at += 1
+                heard = super().receive_batch((arrivals.pop(),), now) or heard
         return heard
 
-    def _receive_run(self, batch: Sequence[Datagram], at: int, now: float) -> int:
-        """Take plain packets from `at` on, until one is not; returns how many."""
-        data, path = batch[at]
-        opener = self._opener_for(data)
-        if opener is None or self._known_path(path) != self._network_paths[0].addr:
+    def _receive_plain(self, arrivals: Arrivals, now: float) -> int:
+        """Take plain packets until one is not; returns how many."""
+        opener = self._opener_for(arrivals.next_bytes)
+        if opener is None or self._known_path(arrivals.path) != self._network_paths[0].addr:
             return 0
         reception = Reception(
             streams=self._streams,
@@ -274,22 +247,22 @@ class FastCore(Core):
             events=self._events,
             take_feedback=partial(self._take_feedback, now=now),
         )
-        reception.take_all(opener.payloads(islice(batch, at, None), path))
+        reception.take_all(opener.payloads(arrivals.on_one_path()))
         taken = sum(map(len, opener.taken))
         if taken:
             self._number_bytes = opener.number_bytes
             self._note_received(opener.taken, now)
-            self._note_newest(batch[at + taken - 1][0], now)
+            self._note_newest(arrivals.drop(taken), now)
             self._note_eliciting(taken - reception.silent, now)
         return taken
 
-    def _opener_for(self, data: bytes) -> Opener | None:
+    def _opener_for(self, data: memoryview) -> Opener | None:
         """For packets to the connection ID of this one; None where that is not a matter of course.
 
         A listener's host ID is the one its dialer uses; a packet to another one of them means that the dialer moves,
         which is for stock code. A dialer may be called by any of its own.
         """
-        destination_id = data[1 : 1 + len(self.host_cid)]
+        destination_id = bytes(data[1 : 1 + len(self.host_cid)])
         if destination_id != self.host_cid and not (
             self._is_client and any(destination_id == entry.cid for entry in self._host_cids)
         ):
@@ -313,13 +286,13 @@ class FastCore(Core):
         space.largest_received_packet, space.largest_received_time = taken[-1][-1], now
         space.expected_packet_number = max(space.expected_packet_number, taken[-1].stop)
 
-    def _note_newest(self, data: bytes, now: float) -> None:
-        """What else it notes of each, where only the last one counts."""
+    def _note_newest(self, first_byte: int, now: float) -> None:
+        """What else it notes of each, where only the last one counts: that one begins with `first_byte`."""
         space = self._spaces[Epoch.ONE_RTT]
         self._close_at = now + self._idle_timeout()
         self._ack_eliciting_sent_since_receipt = False
         self._spin_highest_pn = space.largest_received_packet
-        self._spin_bit = get_spin_bit(data[0]) is not self._is_client
+        self._spin_bit = get_spin_bit(first_byte) is not self._is_client
 
     def _take_feedback(self, frames: list[Feedback], now: float) -> bool:
         """Apply acknowledgements and credit; False, with nothing done, if one of them is for stock code."""

@@ -6,11 +6,18 @@ from typing import Any
 from aioquic.quic.packet import PACKET_FIXED_BIT, decode_packet_number
 from cryptography.exceptions import InvalidTag
 
-from connet_trio.quic.fast.sealing import KEY_PHASE_BIT, NONCE_BYTES, SAMPLE_BYTES, SPIN_BIT, header_masks
-from connet_trio.quic.network_path import Datagram, NetworkPath
+from connet_trio.quic.datagram_run import DatagramRun
+from connet_trio.quic.fast.sealing import (
+    KEY_PHASE_BIT,
+    NONCE_BYTES,
+    PROTECTED_BITS,
+    SAMPLE_BYTES,
+    SPIN_BIT,
+    header_masks,
+)
 
 LONG_HEADER_BIT = 0x80
-PROTECTED_BITS, RESERVED_BITS, NUMBER_SIZE_BITS = 0x1F, 0x18, 0x03
+RESERVED_BITS, NUMBER_SIZE_BITS = 0x18, 0x03
 LARGEST_NUMBER_BYTES = 4
 
 
@@ -37,37 +44,37 @@ class Opener:
         self.taken: list[range] = []
         """The numbers of the packets taken, ascending; complete once `payloads` has ended or been closed."""
 
-    def payloads(self, datagrams: Iterable[Datagram], path: NetworkPath) -> Generator[bytes, None, None]:
-        """The payload of each, up to the first that is for stock code.
+    def payloads(self, runs: Iterable[DatagramRun]) -> Generator[bytes, None, None]:
+        """The payload of each packet, up to the first that is for stock code.
 
-        That is one that came by another path than this very object, is of another kind or key phase, is not newer than
-        the others, or breaks a rule. A packet is taken when the next one is asked for; who closes this instead leaves
-        the last one to stock code as well.
+        That is one of another kind or key phase, that is not newer than the others, or breaks a rule. A packet is taken
+        when the next one is asked for; who closes this instead leaves the last one to stock code as well.
         """
         decrypt, iv = self._decrypt, self._iv
         first = number = self._next_number
         header_bytes, mask, base, spun_base = self._guess()
         try:
-            for data, way in datagrams:
-                if way is not path:
-                    return
-                try:
-                    header = (spun_base if data[0] & SPIN_BIT else base) | number & mask
-                    payload = decrypt(
-                        (iv ^ number).to_bytes(NONCE_BYTES, "big"),
-                        data[header_bytes:],
-                        header.to_bytes(header_bytes, "big"),
-                    )
-                except (InvalidTag, IndexError):  # IndexError: nothing in it
-                    found, payload = self._open_unguessed(data, number)
-                    if payload is None:
-                        return
-                    if found != number:
-                        self._note_taken(first, number)
-                        first = number = found
-                    header_bytes, mask, base, spun_base = self._guess()
-                yield payload
-                number += 1
+            for run in runs:
+                data, size = run.data, run.size
+                for at in range(0, len(data), size):
+                    header = (spun_base if data[at] & SPIN_BIT else base) | number & mask
+                    try:
+                        payload = decrypt(
+                            (iv ^ number).to_bytes(NONCE_BYTES, "big"),
+                            data[at + header_bytes : at + size],
+                            header.to_bytes(header_bytes, "big"),
+                        )
+                    except InvalidTag:
+                        found, unguessed = self._open_unguessed(bytes(data[at : at + size]), number)
+                        if unguessed is None:
+                            return
+                        payload = unguessed
+                        if found != number:
+                            self._note_taken(first, number)
+                            first = number = found
+                        header_bytes, mask, base, spun_base = self._guess()
+                    yield payload
+                    number += 1
         finally:
             self._note_taken(first, number)
 

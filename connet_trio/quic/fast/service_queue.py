@@ -7,17 +7,28 @@ is looked at and has nothing. So one that is blocked, by a reader that stalls, i
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 from aioquic.quic.events import StreamDataReceived, StreamReset
 from aioquic.quic.packet import QuicErrorCode, QuicStreamFrame
 from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.stream import QuicStream, QuicStreamReceiver, QuicStreamSender
 
-from connet_trio.quic.fast.ring import Ring
+from connet_trio.quic.fast.backlog import Backlog
 from connet_trio.quic.stream_table import StreamTable
 
-T = TypeVar("T")
+
+class Survey(NamedTuple):
+    """What the streams of the queue have to send now."""
+
+    bulk: QuicStream | None
+    """The first that can fill packets of its own."""
+    small: list[QuicStream]
+    """Those that have something else: less, an end, a reset or a stop."""
+    for_stock: bool
+    """Whether one of these is a reset or a stop; streams with such are the first."""
+    over: list[QuicStream]
+    """Those that have finished both ways; they are in the queue no more."""
 
 
 class ServiceQueue:
@@ -35,6 +46,30 @@ class ServiceQueue:
     def append(self, stream: QuicStream) -> None:
         """Let `stream` be looked at, after all others unless it already waits."""
         self._streams.setdefault(stream)
+
+    def survey(self, *, credit: int, least: int) -> Survey:
+        """Look at all streams; those with nothing to send leave the queue.
+
+        Args:
+          credit: of the connection, for new bytes.
+          least: bytes that make a stream one that can fill packets of its own.
+        """
+        bulk = None
+        small, cut_off, over = [], [], []
+        for stream in list(self._streams):
+            sender = stream.sender
+            if stream.receiver.stop_pending or sender.reset_pending:
+                cut_off.append(stream)
+            elif sender.is_finished and stream.receiver.is_finished:
+                over.append(stream)
+                self.remove(stream)
+            elif (count := sendable_bytes(stream, credit)) >= least:
+                bulk = bulk or stream
+            elif count or has_end_only(sender):
+                small.append(stream)
+            elif not has_work(stream):
+                self.remove(stream)
+        return Survey(bulk, cut_off + small, bool(cut_off), over)
 
     def extend(self, served: Iterable[QuicStream]) -> None:
         """Send streams that have been served to the end of the queue; those with nothing left leave it."""
@@ -72,22 +107,17 @@ def has_work(stream: QuicStream) -> bool:
 def sendable_bytes(stream: QuicStream, credit: int) -> int:
     """How many bytes in a row the stream could send now, with so much credit of the connection for new ones."""
     sender = stream.sender
-    if sender.buffer_is_empty or stream.is_blocked or sender._reset_error_code is not None or not len(sender._pending):
+    if sender.buffer_is_empty or stream.is_blocked:
         return 0
-    pending = sender._pending[0]
-    limit = min(sender.highest_offset + credit, stream.max_stream_data_remote)
-    return max(min(pending.stop, limit) - pending.start, 0)
+    for pending in sender._pending:
+        limit = min(pending.stop, sender.highest_offset + credit, stream.max_stream_data_remote)
+        return max(limit - pending.start, 0)
+    return 0
 
 
-def has_more_than_bytes(stream: QuicStream) -> bool:
-    """Whether it has something to say that only stock code says: an end, a reset, a stop, or that it is over."""
-    sender = stream.sender
-    return (
-        stream.receiver.stop_pending
-        or sender.reset_pending
-        or stream.is_finished
-        or (sender._pending_eof and not sender.buffer_is_empty and not len(sender._pending))
-    )
+def has_end_only(sender: QuicStreamSender) -> bool:
+    """Whether an end is all there is to send."""
+    return sender._pending_eof and not sender.buffer_is_empty and not len(sender._pending)
 
 
 def _sleep() -> None:
@@ -143,7 +173,7 @@ class WakingReceiver(QuicStreamReceiver):
 
 
 class WakingStreamTable(StreamTable):
-    """A table of streams that gives each a ring for its unacknowledged bytes, and has it wake itself."""
+    """A table of streams that gives each a `Backlog` for its unacknowledged bytes, and has it wake itself."""
 
     def __init__(self, queue: ServiceQueue) -> None:
         super().__init__()
@@ -159,7 +189,7 @@ class WakingStreamTable(StreamTable):
         sender: Any = stream.sender
         receiver: Any = stream.receiver
         sender.__class__, receiver.__class__ = WakingSender, WakingReceiver
-        sender._buffer = Ring()
+        sender._buffer = Backlog()
         sender.wake = receiver.wake = wake
         super().__setitem__(stream_id, stream)
 

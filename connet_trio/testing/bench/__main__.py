@@ -3,6 +3,7 @@
 import click
 
 from connet_trio.testing.bench.commands.goals import goals
+from connet_trio.testing.bench.commands.packets import packets
 from connet_trio.testing.bench.commands.scale import scale
 from connet_trio.testing.bench.commands.streams import streams
 from connet_trio.testing.bench.commands.tunnels import tunnels
@@ -31,7 +32,7 @@ def main() -> None:
     """
 
 
-for command in (tunnels, streams, wan, scale, goals):
+for command in (tunnels, streams, packets, wan, scale, goals):
     main.add_command(command)
 
 

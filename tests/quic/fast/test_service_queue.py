@@ -8,7 +8,7 @@ from aioquic.quic.packet import QuicStreamFrame
 from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.stream import QuicStream
 
-from connet_trio.quic.fast.ring import Ring
+from connet_trio.quic.fast.backlog import Backlog
 from connet_trio.quic.fast.service_queue import ServiceQueue, WakingStreamTable, has_work, sendable_bytes
 
 ACKED, LOST = QuicDeliveryState.ACKED, QuicDeliveryState.LOST
@@ -30,7 +30,7 @@ def send_everything(stream: Any) -> None:
 def test_a_stream_of_the_table_has_a_ring() -> None:
     _, stream = make_stream()
     stream.sender.write(b"hello")
-    assert type(stream.sender._buffer) is Ring
+    assert type(stream.sender._buffer) is Backlog
     assert stream.sender.get_frame(1000).data == b"hello"
     stream.sender.on_data_delivery(ACKED, 0, 5, False)
     assert len(stream.sender._buffer) == 0
