@@ -81,7 +81,6 @@ def test_nothing_is_left_after_an_interrupt() -> None:
 
 def test_what_a_killed_run_has_left_is_removed_by_the_next() -> None:
     prefix, pid = end_a_run(signal.SIGKILL)
-    assert names(prefix) == [f"{prefix}host"]
-    with open_namespaces():
+    with open_namespaces():  # or some other run on this machine, which may come first
         assert names(prefix) == []
     assert not is_running(pid)
