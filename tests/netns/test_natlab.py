@@ -144,6 +144,7 @@ def check(cell: Cell, expected: Way) -> None:
         assert 0 < cell.seconds <= DIRECT_SECONDS
 
 
+@pytest.mark.reliability(line=1)
 @pytest.mark.parametrize(("destination", "source"), EXPECTED, ids=lambda kind: kind.value)
 def test_clients_are_connected_as_well_as_their_nats_allow(found: Found, destination: NatKind, source: NatKind) -> None:
     expected = EXPECTED[destination, source]
@@ -151,6 +152,7 @@ def test_clients_are_connected_as_well_as_their_nats_allow(found: Found, destina
     check(found.clients.cells[destination, source], expected)
 
 
+@pytest.mark.reliability(line=2)
 @pytest.mark.parametrize("neighbours", NEIGHBOURS, ids=lambda each: each.value)
 def test_neighbours_use_what_they_share(found: Found, neighbours: Neighbours) -> None:
     check(found.clients.neighbours[neighbours], NEIGHBOURS[neighbours])
@@ -164,6 +166,7 @@ def test_a_hole_is_opened_wherever_the_nats_allow(found: Found, one: NatKind, ot
         assert "symmetric" in cell.why
 
 
+@pytest.mark.reliability(line=5)
 def test_a_home_router_that_reboots_and_maps_anew_is_passed_directly_again(found: Found) -> None:
     assert found.reboot_seconds <= 15
 

@@ -1,13 +1,15 @@
 """What the lab says about the pairs it has measured."""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
+import trio
 from click.testing import CliRunner
 
 from connet_trio.testing import Link
-from connet_trio.testing.natlab.__main__ import main
+from connet_trio.testing.natlab.__main__ import Stopped, main, until_stopped
 from connet_trio.testing.natlab.grid import Cell, Grid, describe
 from connet_trio.testing.natlab.kinds import NatKind, Neighbours, Way, possible
 from connet_trio.testing.natlab.picture import draw_grid
@@ -102,3 +104,21 @@ def test_a_kind_that_does_not_exist_is_refused_with_those_that_do() -> None:
 def test_what_the_kernel_alone_does_is_not_simulated() -> None:
     done = CliRunner().invoke(main, ["--simulated", "--kinds", "naive"])
     assert (done.exit_code, "naive" in done.output) == (2, True)
+
+
+async def test_what_goes_wrong_in_a_measurement_comes_out_as_itself() -> None:
+    async def measure() -> Grid:
+        raise RuntimeError("nft: no such thing")
+
+    with pytest.raises(RuntimeError, match="no such thing"):
+        await until_stopped(measure)
+
+
+async def test_a_signal_ends_a_measurement() -> None:
+    async def measure() -> Grid:
+        signal.raise_signal(signal.SIGTERM)
+        await trio.sleep_forever()
+        return GRID
+
+    with pytest.raises(Stopped, match="stopped by SIGTERM"):
+        await until_stopped(measure)

@@ -11,6 +11,7 @@ from typing import Any
 import click
 import trio
 
+from connet_trio.concurrency import single_error
 from connet_trio.testing.links import Link
 from connet_trio.testing.natlab.grid import Grid
 from connet_trio.testing.natlab.kernel_grid import kernel_grid
@@ -31,6 +32,33 @@ def read_kinds(_context: click.Context, _parameter: click.Parameter, text: str) 
     except ValueError as exc:
         known = ", ".join(kind.value for kind in NatKind)
         raise click.BadParameter(f"{exc}; there are {known}") from exc
+
+
+class Stopped(Exception):
+    """A signal has come; the text says which."""
+
+
+async def until_stopped(measure: Callable[[], Awaitable[Grid]]) -> Grid:
+    """What `measure` returns; a signal ends it as every other failure does, so that no namespace stays.
+
+    Raises:
+      Stopped: one has. Everything else comes out as it is.
+    """
+    found: list[Grid] = []
+    stopped: list[int] = []
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals, single_error():
+        async with trio.open_nursery() as nursery:
+
+            async def obey() -> None:
+                stopped.append(await anext(signals))
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(obey)
+            found.append(await measure())
+            nursery.cancel_scope.cancel()
+    if not found:
+        raise Stopped(f"stopped by {signal.Signals(stopped[0]).name}")
+    return found[0]
 
 
 @click.command(context_settings={"max_content_width": 120})
@@ -102,7 +130,7 @@ def main(
             json_file.write_text(json.dumps(grid.to_json(), indent=1) + "\n", "utf-8")
         if plot is not None:
             draw_grid(grid, plot, ends=("peer a", "peer b") if punch else ("destination", "source"))
-    except (_Stopped, NoMatplotlib, ProcessEnded, OSError, RuntimeError, ValueError) as failure:
+    except (Stopped, NoMatplotlib, ProcessEnded, OSError, RuntimeError, ValueError) as failure:
         click.echo(f"FAILED: {failure}", err=True)
         sys.exit(2)
     except trio.TooSlowError:
@@ -122,38 +150,11 @@ def _measure(simulated: bool, punch: bool, kinds: Sequence[NatKind], *, at_once:
     if missing:
         raise RuntimeError(f"{missing}; --simulated needs nothing")
     measure: Callable[..., Any] = kernel_punch_grid if punch else kernel_grid
-    return trio.run(_until_stopped, partial(measure, kinds, tuple(Neighbours), at_once=at_once, say=_say, **setup))
+    return trio.run(until_stopped, partial(measure, kinds, tuple(Neighbours), at_once=at_once, say=_say, **setup))
 
 
 def _say(line: str) -> None:
     click.echo(line, err=True)
-
-
-class _Stopped(Exception):
-    """A signal has come; the text says which."""
-
-
-async def _until_stopped(measure: Callable[[], Awaitable[Grid]]) -> Grid:
-    """What `measure` returns; a signal ends it as every other failure does, so that no namespace stays.
-
-    Raises:
-      _Stopped: one has.
-    """
-    found: list[Grid] = []
-    stopped: list[int] = []
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
-        async with trio.open_nursery() as nursery:
-
-            async def obey() -> None:
-                stopped.append(await anext(signals))
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(obey)
-            found.append(await measure())
-            nursery.cancel_scope.cancel()
-    if not found:
-        raise _Stopped(f"stopped by {signal.Signals(stopped[0]).name}")
-    return found[0]
 
 
 if __name__ == "__main__":

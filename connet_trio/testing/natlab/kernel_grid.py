@@ -134,7 +134,7 @@ class _Run:
                 await self._wait_direct(host, client)
         except ProcessEnded:
             del self._clients[host]
-            self._errors[host] = f"{host} has ended: {logged(client)[-1].message}"
+            self._errors[host] = f"{host} has ended: {''.join(client.lines[-1:])}"
             self._say(self._errors[host])
 
     async def _hold_client(self, host: str, *, task_status: trio.TaskStatus[ServiceProcess]) -> None:
