@@ -8,6 +8,7 @@ import pytest
 from aioquic.quic.events import PingAcknowledged, StreamDataReceived
 from aioquic.quic.rangeset import RangeSet
 
+from connet_trio.quic.datagram_run import datagrams_of
 from connet_trio.quic.fast import FastCore
 from connet_trio.quic.fast.service_queue import has_work
 from connet_trio.quic.network_path import Datagram
@@ -30,7 +31,7 @@ class StockPackets(FastCore):
         if full and (due_at is None or due_at > now):
             self._pacing_at = None
             return []
-        return self._one_stock_packet(now)
+        return list(datagrams_of(self._one_stock_packet(now)))
 
 
 def engines() -> tuple[FastCore, FastCore]:
