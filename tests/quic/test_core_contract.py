@@ -57,6 +57,7 @@ from connet_trio.quic.fast import FastCore
 from connet_trio.quic.fast.small_packets import SmallPackets
 from connet_trio.quic.limits import LARGEST_DATAGRAM_BYTES, STREAMS_ALLOWED
 from connet_trio.quic.recovery import Recovery
+from connet_trio.quic.stream_credit import CreditedConnection
 from tests.quic.conftest import ALPN, LISTENER, RESET_KEY, WALL_NOW, dialing, listening
 
 PACKAGE = Path(connet_trio.__file__).parent
@@ -67,6 +68,7 @@ SEAM = {
             "bounds",
             "core",
             "datagram_sizing",
+            "stream_credit",
             "engine_controllers",
             "leftovers",
             "pacing",
@@ -471,9 +473,19 @@ def test_every_private_name_that_the_seam_uses_is_pinned_here_or_ours() -> None:
 
 
 def test_no_name_of_ours_is_one_that_aioquic_uses_for_itself() -> None:
-    sources = [PACKAGE / "quic" / name for name in ("bounds.py", "core.py", "datagram_sizing.py", "fast/core.py")]
+    sources = [
+        PACKAGE / "quic" / name
+        for name in ("bounds.py", "core.py", "datagram_sizing.py", "stream_credit.py", "fast/core.py")
+    ]
     sources.append(PACKAGE / "quic" / "fast" / "small_packets.py")
-    classes = {*vars(Core), *vars(BoundedConnection), *vars(SizedConnection), *vars(SmallPackets), *vars(FastCore)}
+    classes = {
+        *vars(Core),
+        *vars(CreditedConnection),
+        *vars(BoundedConnection),
+        *vars(SizedConnection),
+        *vars(SmallPackets),
+        *vars(FastCore),
+    }
     ours = classes.union(*(private_names(source_of(path)) for path in sources)) - PINNED
     theirs = {*dir(stock_client()), *dir(tls.Context(is_client=True))}
     expected = {
