@@ -11,7 +11,7 @@ import trio.testing
 
 from connet_trio.concurrency import StreamBroken
 from connet_trio.errors import PathLost
-from connet_trio.quic import Stream, Windows, connection, core
+from connet_trio.quic import Stream, Windows, connection
 from tests.quic.conftest import Pair, dialing, listening, open_pair, open_streams, virtual_time
 
 pytestmark = virtual_time
@@ -27,7 +27,7 @@ async def receive_all(stream: Stream) -> bytes:
 
 
 async def test_our_streams_pass_the_checks_of_trio_for_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core, "SEND_HIGH_BYTES", 2000)
+    monkeypatch.setattr(stream_credit, "SEND_HIGH_BYTES", 2000)
     monkeypatch.setattr(connection, "SEND_AGAIN_BYTES", 1)
     async with open_pair(listen=listening(TINY)) as pair:
         dialled = await pair.dialer.dial(pair.address, dialing(windows=TINY))
