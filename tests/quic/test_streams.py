@@ -11,7 +11,7 @@ import trio.testing
 
 from connet_trio.concurrency import StreamBroken
 from connet_trio.errors import PathLost
-from connet_trio.quic import Stream, Windows, connection
+from connet_trio.quic import Stream, Windows, connection, stream_credit
 from tests.quic.conftest import Pair, dialing, listening, open_pair, open_streams, virtual_time
 
 pytestmark = virtual_time
