@@ -7,8 +7,8 @@ from types import TracebackType
 
 import trio
 
-Take = Callable[[bytes], bool]
-"""Takes all of some bytes at once, or none of them (False). It is called in the task that reads the socket for all
+Take = Callable[[bytes], int]
+"""Takes what it can of some bytes at once, and returns how many. It is called in the task that reads the socket for all
 connections: it neither waits nor raises."""
 Told = Callable[[int], None]
 """Given the code of the other side, 0 for none. It may be called in anybody's task: it neither waits nor raises."""
@@ -56,12 +56,12 @@ class AbortableStream(trio.abc.HalfCloseableStream):
         self.reset(code)
         self.stop(code)
 
-    def send_nowait(self, data: bytes) -> bool:
-        """`send_all` if it would neither wait nor fail; otherwise nothing is sent, and False returned.
+    def send_nowait(self, data: bytes) -> int:
+        """`send_all` of as much as neither waits nor fails; returns how many bytes that was.
 
-        A stream that cannot know that beforehand sends nothing this way.
+        A stream that cannot tell sends nothing this way. While another task is sending, nothing may be sent.
         """
-        return False
+        return 0
 
     @contextmanager
     def handing_over(self, take: Take) -> Iterator[None]:

@@ -3,8 +3,8 @@
 Each direction is on its own. An end is passed on as an end, an abandoned sender as `reset`, an abandoned receiver as
 `stop`, with its code, and at once: a direction that carries nothing notices too, and so does one that is held back,
 whose chunk in hand is then dropped. Backpressure is the sender's wait; at most one chunk of `receive_some` is held in
-each direction. From one QUIC stream to another, bytes go over as they arrive, and no task is woken for them, for as
-long as the sink has room.
+each direction. From a QUIC stream, bytes go over as they arrive, and no task is woken for them, for as long as the sink
+has room.
 
 Where an end may stand for a loss (`AbortableStream.ends_are_whole`), nobody may ever come to read what is sent there:
 once what comes from there has ended, the other direction is given up when it is held back for `PATIENCE_SECONDS`.
@@ -108,10 +108,10 @@ class _Direction:
                 return
             self._count(len(data))
 
-    def _take(self, data: bytes) -> bool:
+    def _take(self, data: bytes) -> int:
         taken = self._sink.send_nowait(data)
         if taken:
-            self._count(len(data))
+            self._count(taken)
         return taken
 
     async def _send_bounded(self, data: bytes | bytearray) -> None:

@@ -109,14 +109,14 @@ class Stream(AbortableStream):
             if not waited:
                 await trio.lowlevel.cancel_shielded_checkpoint()
 
-    def send_nowait(self, data: bytes) -> bool:
-        """See `AbortableStream.send_nowait`."""
+    def send_nowait(self, data: bytes) -> int:
+        """See `AbortableStream.send_nowait`; all or nothing."""
         if self._closed or self._send_state is not SendState.OPEN or self._sending.is_taken:
-            return False
+            return 0
         if len(data) > self.connection.core.send_room(self.id):
-            return False
+            return 0
         self.connection.write(self.id, data)
-        return True
+        return len(data)
 
     async def wait_send_all_might_not_block(self) -> None:
         """Return when `send_all` of a few bytes would not wait for acknowledgements."""
@@ -329,21 +329,25 @@ class Stream(AbortableStream):
         if self._receive_state is not ReceiveState.OPEN:
             return False
         self._fin_received = self._fin_received or fin
-        if data and self._hand_over(data):
-            if not fin:
-                return True
-        elif data:
-            self._chunks.append(data)
+        left = self._hand_over(data)
+        if left:
+            self._chunks.append(left)
+        elif data and not fin:
+            return True
         self._readable.set()
         self._tell_over()
         return True
 
-    def _hand_over(self, data: bytes) -> bool:
+    def _hand_over(self, data: bytes) -> bytes | memoryview:
+        """Let others take bytes that have arrived; returns those that nobody did."""
         # somebody waits and nothing is before it, so this is what `receive_some` would return
-        if self._take_over is None or not self._receiving.is_taken or self._chunks or not self._take_over(data):
-            return False
-        self.connection.consume(self.id, len(data))
-        return True
+        if not data or self._take_over is None or not self._receiving.is_taken or self._chunks:
+            return data
+        taken = self._take_over(data)
+        if not taken:
+            return data
+        self.connection.consume(self.id, taken)
+        return memoryview(data)[taken:]
 
     def handle_reset(self, code: int) -> None:
         """The peer abandoned sending; what it sent before and nobody has read is dropped with it."""

@@ -629,3 +629,22 @@ async def test_who_asks_to_be_told_of_a_stop_is_told_of_a_break() -> None:
         with pytest.raises(trio.ClosedResourceError):
             await local.send_all(b"x")
         await local.aclose()
+
+
+async def test_sending_at_once_takes_what_the_system_has_room_for() -> None:
+    async with (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0] as listener:
+        far = TcpStream(await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1]))
+        async with await listener.accept() as reader, far:
+            data = bytes(1 << 24)
+            sent = far.send_nowait(data)
+            assert 0 < sent < len(data)
+            assert far.send_nowait(data) < len(data), "there may be a little room again, but never for all of it"
+            received = await reader.receive_some()
+            assert set(received) == {0}
+
+
+async def test_nothing_is_sent_at_once_on_a_connection_that_is_closed() -> None:
+    async with (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0] as listener:
+        stream = TcpStream(await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1]))
+        await stream.aclose()
+        assert stream.send_nowait(b"too late") == 0

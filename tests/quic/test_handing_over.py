@@ -19,15 +19,16 @@ MIB = 1 << 20
 
 @attrs.define
 class Taker:
-    """Takes what is handed over, unless told to refuse."""
+    """Takes what is handed over, unless told to refuse, and no more at once than it may."""
 
     willing: bool = True
+    most: int = 1 << 30
     taken: bytes = b""
 
-    def take(self, data: bytes) -> bool:
-        if self.willing:
-            self.taken += data
-        return self.willing
+    def take(self, data: bytes) -> int:
+        share = data[: self.most] if self.willing else b""
+        self.taken += share
+        return len(share)
 
 
 async def receive_all(stream: Stream, into: list[bytes]) -> None:
@@ -71,6 +72,24 @@ async def test_what_is_refused_is_received_and_so_is_what_follows_until_somebody
         await trio.sleep(1)
     assert b"".join(received) == b"refused, "
     assert taker.taken == b"taken"
+
+
+@pytest.mark.parametrize("fin", [False, True])
+async def test_what_is_taken_in_part_is_received_from_there(pair: Pair, fin: bool) -> None:
+    ours, theirs = await pair.open_streams()
+    taker = Taker(most=10)
+    received: list[bytes] = []
+    async with trio.open_nursery() as nursery:
+        with theirs.handing_over(taker.take):
+            nursery.start_soon(receive_all, theirs, received)
+            await trio.testing.wait_all_tasks_blocked()
+            ours.connection.write(ours.id, b"0123456789 and the rest", fin=fin)
+            await trio.sleep(1)
+            if not fin:
+                ours.finish()
+    assert (taker.taken, b"".join(received)) == (b"0123456789", b" and the rest")
+    await theirs.send_eof()
+    assert theirs.finished_cleanly
 
 
 async def test_an_end_follows_the_bytes_that_were_taken_with_it(pair: Pair) -> None:
