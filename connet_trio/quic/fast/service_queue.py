@@ -170,6 +170,12 @@ class WakingSender(QuicStreamSender):
         self.wake()
 
     def on_data_delivery(self, delivery: QuicDeliveryState, start: int, stop: int, fin: bool) -> None:
+        is_oldest = start == self._buffer_start and stop > start and not len(self._acked)
+        goes_on = self._buffer_fin is None and self._reset_error_code is None
+        if delivery is QuicDeliveryState.ACKED and is_oldest and goes_on:  # as nearly always
+            self._buffer_start = stop
+            del self._buffer[: stop - start]
+            return
         super().on_data_delivery(delivery, start, stop, fin)
         if delivery is not QuicDeliveryState.ACKED or self.is_finished:
             self.wake()
