@@ -23,6 +23,8 @@ from connet_trio.quic.limits import (
     STREAM_GAPS,
 )
 
+ONE_RTT = Epoch.ONE_RTT  # here, since to look it up in its enumeration is slow
+
 
 def crypto_buffer_exceeded() -> QuicConnectionError:
     """What a peer is told that has us hold too many TLS bytes."""
@@ -83,7 +85,7 @@ class BoundedConnection(SizedConnection):
         They are kept for when the peer has heard what they acknowledge, which one that sends but never answers
         does not say.
         """
-        space = self._spaces.get(Epoch.ONE_RTT)
+        space = self._spaces.get(ONE_RTT)
         if space is None or len(space.sent_packets) - space.ack_eliciting_in_flight <= 2 * REMEMBERED_ACKNOWLEDGEMENTS:
             return
         idle = [

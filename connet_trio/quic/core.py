@@ -40,6 +40,7 @@ from connet_trio.quic.network_path import Datagram, NetworkPath
 from connet_trio.quic.stream_credit import CreditedConnection
 from connet_trio.quic.tls_context import TlsContext, encode_certificate
 
+ONE_RTT = tls.Epoch.ONE_RTT  # here, since to look it up in its enumeration is slow
 STATELESS_RESET_REASON = "stateless reset"
 PING_PADDING_BYTES = 24
 """Makes a keepalive longer than 43 bytes, so that a peer that restarted can answer it with a stateless reset."""
@@ -245,7 +246,7 @@ class Core(CreditedConnection):
         return heard
 
     def _receive_one(self, data: bytes, path: NetworkPath, now: float) -> None:
-        space = self._spaces.get(tls.Epoch.ONE_RTT)
+        space = self._spaces.get(ONE_RTT)
         if space is None:
             self.receive_datagram(data, path, now)
             return
@@ -257,7 +258,7 @@ class Core(CreditedConnection):
     def _note_eliciting(self, packets: int, now: float) -> None:
         """So many more packets ask for an acknowledgement; `ack_at` is when those before them are acknowledged."""
         if packets:
-            space = self._spaces[tls.Epoch.ONE_RTT]
+            space = self._spaces[ONE_RTT]
             if space.ack_at is None:
                 space.ack_at = now + (LONE_ACK_SECONDS if packets == 1 else self._ack_delay)
             else:

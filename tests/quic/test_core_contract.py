@@ -182,6 +182,7 @@ CONTEXT = {
     "_x25519_private_key": type(None),
 }
 SENDER = {
+    "_acked": RangeSet,
     "_buffer": bytearray,
     "_buffer_fin": type(None),
     "_buffer_start": int,

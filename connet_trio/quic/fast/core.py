@@ -11,7 +11,6 @@ from aioquic.quic.connection import QuicConnectionState, stream_is_client_initia
 from aioquic.quic.packet import get_spin_bit
 from aioquic.quic.recovery import MAX_ACK_RANGES
 from aioquic.quic.stream import QuicStream
-from aioquic.tls import Epoch
 
 from connet_trio.quic.core import DUPLICATE_WINDOW_PACKETS
 from connet_trio.quic.datagram_run import Batch, DatagramRun
@@ -28,6 +27,7 @@ from connet_trio.quic.network_path import Datagram
 
 LEAST_PACKETS = 2
 """A stream with room for fewer full packets is for stock code, which puts several streams into one."""
+CONNECTED = QuicConnectionState.CONNECTED  # here, since to look it up in its enumeration is slow
 USUAL_NUMBER_BYTES = 2
 """Width of packet numbers that a peer is expected to begin with; aioquic's never changes."""
 
@@ -62,7 +62,7 @@ class FastCore(SmallPackets):
         """Whether nothing is going on but an exchange of data, over one path that both sides know to work."""
         return bool(
             self._handshake_confirmed
-            and self._state is QuicConnectionState.CONNECTED
+            and self._state is CONNECTED
             and not self._close_pending
             and self._network_paths[0].is_validated
             and self._quic_logger is None
@@ -142,7 +142,7 @@ class FastCore(SmallPackets):
         self._pacing_at = None
         while True:
             room = (self._loss.congestion_window - self._loss.bytes_in_flight) // self._max_datagram_size
-            if room <= 0 and self._spaces[Epoch.ONE_RTT].ack_eliciting_in_flight:
+            if room <= 0 and self._space.ack_eliciting_in_flight:
                 return datagrams  # acknowledgements will make room; a packet that is not full would cost as much
             self._pacing_at = pacer.next_send_time(now)
             if self._pacing_at is not None:
@@ -158,7 +158,7 @@ class FastCore(SmallPackets):
         """At most `most` full packets of a stream that can fill at least one."""
         sender: Any = stream.sender
         stream_id: Any = stream.stream_id
-        crypto = self._cryptos[Epoch.ONE_RTT]
+        crypto = self._keys
         destination_id, offset = self._peer_cid.cid, sender._pending[0].start
         payload_bytes = payload_capacity(self._max_datagram_size, destination_id, stream_id)
         credit = self._remote_max_data - self._remote_max_data_used
@@ -198,7 +198,7 @@ class FastCore(SmallPackets):
         self._service.extend([stream])
         self._packet_number += run.count
         self._network_paths[0].bytes_sent += run.sent_bytes
-        self._loss.on_run_sent(run, self._spaces[Epoch.ONE_RTT])
+        self._loss.on_run_sent(run, self._space)
         self.fast_packets.sent += run.count
 
     def _stock_datagrams(self, now: float) -> Batch:
@@ -209,7 +209,7 @@ class FastCore(SmallPackets):
 
     def _one_stock_packet(self, now: float) -> Batch:
         pacer = self._loss._pacer
-        self._loss._pacer = OnePacket(pacer, self._spaces[Epoch.ONE_RTT])  # type: ignore[assignment]
+        self._loss._pacer = OnePacket(pacer, self._space)  # type: ignore[assignment]
         try:
             return self._stock_datagrams(now)
         finally:
@@ -271,15 +271,15 @@ class FastCore(SmallPackets):
         ):
             return None
         return Opener(
-            self._cryptos[Epoch.ONE_RTT].recv,
+            self._keys.recv,
             destination_id=destination_id,
-            next_number=self._spaces[Epoch.ONE_RTT].largest_received_packet + 1,
+            next_number=self._space.largest_received_packet + 1,
             number_bytes=self._number_bytes,
         )
 
     def _note_received(self, taken: list[range], now: float) -> None:
         """What stock code notes of the number of each packet, all of them new."""
-        space = self._spaces[Epoch.ONE_RTT]
+        space = self._space
         for numbers in taken:
             space.ack_queue.add(numbers.start, numbers.stop)
             if len(space.ack_queue) > MAX_ACK_RANGES:
@@ -291,7 +291,7 @@ class FastCore(SmallPackets):
 
     def _note_newest(self, first_byte: int, now: float) -> None:
         """What else it notes of each, where only the last one counts: that one begins with `first_byte`."""
-        space = self._spaces[Epoch.ONE_RTT]
+        space = self._space
         self._close_at = now + self._idle_timeout()
         self._ack_eliciting_sent_since_receipt = False
         self._spin_highest_pn = space.largest_received_packet
@@ -309,7 +309,7 @@ class FastCore(SmallPackets):
                         ack_rangeset=numbers,
                         ack_delay=(delay << self._remote_ack_delay_exponent) / 1_000_000,
                         now=now,
-                        space=self._spaces[Epoch.ONE_RTT],
+                        space=self._space,
                     )
                 case DataAllowed(limit):
                     self._remote_max_data = max(self._remote_max_data, limit)

@@ -10,8 +10,10 @@ from connet_trio.quic.limits import ACK_RANGES
 
 MOST_FRAMES = 16
 """Before another acknowledgement in one packet; where there are more, stock code counts them."""
+# as plain numbers: to look one up in its enumeration costs as much as to read the frame
+ACK, MAX_DATA, MAX_STREAM_DATA = int(QuicFrameType.ACK), int(QuicFrameType.MAX_DATA), int(QuicFrameType.MAX_STREAM_DATA)
+STREAM, STREAM_MASK = int(QuicFrameType.STREAM_BASE), 0xF8
 FIN_BIT, LENGTH_BIT, OFFSET_BIT = 1, 2, 4
-STREAM_MASK = 0xF8
 
 
 class StreamHeader(NamedTuple):
@@ -53,7 +55,7 @@ Feedback = Acknowledged | DataAllowed | StreamDataAllowed
 
 def read_stream_header(payload: bytes) -> StreamHeader | None:
     """The header, if the payload is one whole STREAM frame; None if it is anything else, or malformed."""
-    if not payload or payload[0] & STREAM_MASK != QuicFrameType.STREAM_BASE:
+    if not payload or payload[0] & STREAM_MASK != STREAM:
         return None
     kind = payload[0]
     buffer = Buffer(data=payload)
@@ -89,18 +91,18 @@ def read_feedback(payload: bytes) -> tuple[list[Feedback], int]:
     """The acknowledgements and credit that a packet begins with, and their bytes; none and 0 if malformed."""
     buffer = Buffer(data=payload)
     found: list[Feedback] = []
-    size = 0
+    size, end = 0, len(payload)
     try:
-        while not buffer.eof():
-            match buffer.pull_uint_var():
-                case QuicFrameType.ACK if len(found) < MOST_FRAMES and _has_few_ranges(buffer):
-                    found.append(Acknowledged(*pull_ack_frame(buffer)))
-                case QuicFrameType.MAX_DATA:
-                    found.append(DataAllowed(buffer.pull_uint_var()))
-                case QuicFrameType.MAX_STREAM_DATA:
-                    found.append(StreamDataAllowed(buffer.pull_uint_var(), buffer.pull_uint_var()))
-                case _:
-                    break
+        while size < end:
+            kind = buffer.pull_uint_var()
+            if kind == ACK and len(found) < MOST_FRAMES and _has_few_ranges(buffer):
+                found.append(Acknowledged(*pull_ack_frame(buffer)))
+            elif kind == MAX_DATA:
+                found.append(DataAllowed(buffer.pull_uint_var()))
+            elif kind == MAX_STREAM_DATA:
+                found.append(StreamDataAllowed(buffer.pull_uint_var(), buffer.pull_uint_var()))
+            else:
+                break
             size = buffer.tell()
     except ValueError:
         return [], 0

@@ -10,6 +10,7 @@ from connet_trio.quic.datagram_sizing import MtuAwareRecovery
 from connet_trio.quic.fast.congestion import tell_acknowledged, tell_sent
 from connet_trio.quic.fast.sent_log import SentLog, SentRun
 
+ACKED = QuicDeliveryState.ACKED  # here, since to look it up in its enumeration is slow
 SHORTEST_RTT_SECONDS = 0.001
 """Below that aioquic believes no sample."""
 
@@ -72,7 +73,7 @@ class FastRecovery(MtuAwareRecovery):
             # each of them: a small packet behind them may be the newest, and would hide that the path carries full ones
             self.path_mtu.handle_acked(entry.stop - 1, entry.packet_bytes)
             tell_acknowledged(self._cc, entry, now)
-            entry.sender.on_data_delivery(QuicDeliveryState.ACKED, entry.offset, entry.end_offset, False)
+            entry.sender.on_data_delivery(ACKED, entry.offset, entry.end_offset, False)
             return True
         space.ack_eliciting_in_flight -= entry.is_ack_eliciting
         if entry.sent_bytes:  # which one that had been given up has not
@@ -80,7 +81,7 @@ class FastRecovery(MtuAwareRecovery):
         if entry.in_flight:
             self._cc.on_packet_acked(packet=entry, now=now)
         for handler, arguments in entry.delivery_handlers:
-            handler(QuicDeliveryState.ACKED, *arguments)
+            handler(ACKED, *arguments)
         return entry.is_ack_eliciting
 
     def _measure(self, sample: float, ack_delay: float, now: float) -> None:

@@ -17,6 +17,8 @@ from aioquic.quic.stream import QuicStream, QuicStreamReceiver, QuicStreamSender
 from connet_trio.quic.fast.backlog import Backlog
 from connet_trio.quic.stream_table import StreamTable
 
+ACKED = QuicDeliveryState.ACKED  # here, since to look it up in its enumeration is slow
+
 
 class Survey(NamedTuple):
     """What the streams of the queue have to send now."""
@@ -170,8 +172,14 @@ class WakingSender(QuicStreamSender):
         self.wake()
 
     def on_data_delivery(self, delivery: QuicDeliveryState, start: int, stop: int, fin: bool) -> None:
+        is_oldest = start == self._buffer_start and stop > start and not len(self._acked)
+        goes_on = self._buffer_fin is None and self._reset_error_code is None
+        if delivery is ACKED and is_oldest and goes_on:  # as nearly always
+            self._buffer_start = stop
+            del self._buffer[: stop - start]
+            return
         super().on_data_delivery(delivery, start, stop, fin)
-        if delivery is not QuicDeliveryState.ACKED or self.is_finished:
+        if delivery is not ACKED or self.is_finished:
             self.wake()
 
     def on_reset_delivery(self, delivery: QuicDeliveryState) -> None:

@@ -19,7 +19,8 @@ from connet_trio.quic.fast.sealing import SAMPLE, TAG_BYTES, first_byte, header_
 from connet_trio.quic.fast.service_queue import ServiceQueue
 from connet_trio.quic.network_path import Datagram
 
-# as plain numbers: to look one up in its enumeration costs as much as to write the frame
+# here, since to look one up in its enumeration costs as much as to write a frame
+ONE_RTT, ONE_RTT_PACKET = Epoch.ONE_RTT, QuicPacketType.ONE_RTT
 PADDING, PING, ACK = int(QuicFrameType.PADDING), int(QuicFrameType.PING), int(QuicFrameType.ACK)
 MAX_DATA, MAX_STREAM_DATA = int(QuicFrameType.MAX_DATA), int(QuicFrameType.MAX_STREAM_DATA)
 STREAM_WITH_LENGTH, OFFSET_BIT = int(QuicFrameType.STREAM_BASE) | 2, 4  # and 1 where it is the end
@@ -78,6 +79,7 @@ class SmallPackets(Core):
         super()._initialize(peer_cid)
         self._space = self._spaces[Epoch.ONE_RTT]
         self._keys = self._cryptos[Epoch.ONE_RTT]
+        self._crypto_stream = self._crypto_streams[Epoch.ONE_RTT]
 
     def _owes_rare_frames(self) -> bool:
         """Whether anything is to be sent that only stock code builds, streams apart."""
@@ -88,7 +90,7 @@ class SmallPackets(Core):
             or self._streams_blocked_pending
             or self._datagrams_pending
             or self._network_paths[0].remote_challenges
-            or not self._crypto_streams[Epoch.ONE_RTT].sender.buffer_is_empty
+            or not self._crypto_stream.sender.buffer_is_empty
             or self._has_unsent_ids()
         )
 
@@ -213,12 +215,12 @@ class SmallPackets(Core):
         path.bytes_sent += len(data)
         self._loss.on_small_sent(
             QuicSentPacket(
-                Epoch.ONE_RTT,
+                ONE_RTT,
                 packet.is_eliciting,  # in flight
                 packet.is_eliciting,
                 False,
                 number,
-                QuicPacketType.ONE_RTT,
+                ONE_RTT_PACKET,
                 now,
                 len(data),
                 packet.handlers,

@@ -1,12 +1,13 @@
 """Which streams are in the queue, and that nothing else is looked at."""
 
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
 from aioquic.quic.packet import QuicStreamFrame
 from aioquic.quic.packet_builder import QuicDeliveryState
-from aioquic.quic.stream import QuicStream
+from aioquic.quic.stream import QuicStream, QuicStreamSender
 
 from connet_trio.quic.fast.backlog import Backlog
 from connet_trio.quic.fast.service_queue import ServiceQueue, WakingStreamTable, has_work, sendable_bytes
@@ -165,3 +166,37 @@ def test_a_forgotten_stream_wakes_no_more() -> None:
     stream.receiver.stop(1)
     assert list(queue) == []
     assert table.discarded == [0]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_sender_of_the_table_cuts_frames_and_hears_of_their_fate_as_stock_codes_does(seed: int) -> None:
+    luck, (_, stream) = Random(seed), make_stream(allowed=100_000)
+    ours, stock = stream.sender, QuicStreamSender(stream_id=4, writable=True)
+    under_way: list[tuple[int, int, bool]] = []
+    for step in range(300):
+        if luck.random() < 0.4 and step < 200:
+            data = luck.randbytes(luck.choice([0, 1, 500, 3000]))
+            ours.write(data)
+            stock.write(data)
+        if step == 200 and seed % 3:
+            ours.write(b"", end_stream=True)
+            stock.write(b"", end_stream=True)
+        if step == 210 and seed % 5 == 4:
+            ours.reset(1)
+            stock.reset(1)
+        if luck.random() < 0.6 and stock._reset_error_code is None:
+            most, limit = luck.choice([-1, 0, 1, 700, 1200]), stock.highest_offset + luck.choice([0, 100, 2000])
+            frame = stock.get_frame(most, limit)
+            assert ours.cut(most, limit) == (frame and (frame.offset, frame.data, frame.fin))
+            if frame:
+                under_way.append((frame.offset, frame.offset + len(frame.data), frame.fin))
+        if under_way and luck.random() < 0.5:
+            what = under_way.pop(luck.choice([0, 0, 0, luck.randrange(len(under_way))]))
+            fate = luck.choice([ACKED, ACKED, ACKED, LOST])
+            for sender in (ours, stock):
+                sender.on_data_delivery(fate, *what)
+        for name in ("_buffer_start", "_buffer_stop", "highest_offset", "_pending_eof", "_acked_fin", "is_finished"):
+            assert getattr(ours, name) == getattr(stock, name), name
+        assert (list(ours._pending), list(ours._acked)) == (list(stock._pending), list(stock._acked))
+        assert ours._buffer[:] == stock._buffer
+        assert ours.buffer_is_empty == ((not len(stock._pending) and not stock._pending_eof) or stock.buffer_is_empty)
