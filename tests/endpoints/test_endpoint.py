@@ -11,6 +11,7 @@ from connet_trio.endpoints import Destination, Source
 from connet_trio.engine import Restriction
 from connet_trio.records.model import HostPort, Route
 from connet_trio.records.status import PathStyle, PeerStatus
+from connet_trio.testing.clock import run_simulated
 from connet_trio.testing.deployment import (
     CLIENTS_PORT,
     CONTROL_HOST,
@@ -159,3 +160,30 @@ def test_a_direct_stream_outlives_a_control_that_has_forgotten_everybody(caplog:
     with caplog.at_level("INFO", "connet_trio.endpoints.peer_log"):
         simulate(scenario)
     assert {line.partition(",")[0] for line in said} == {"echo is announced again"}
+
+
+@pytest.mark.parametrize("route", [Route.RELAY, Route.ANY])
+def test_a_client_that_is_cancelled_has_no_news_of_its_peers(caplog: pytest.LogCaptureFixture, route: Route) -> None:
+    async def hold(deployment: Deployment, *, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
+        with trio.CancelScope() as scope:
+            async with deployment.open_client() as client, trio.open_nursery() as using:
+                source = await client.add_source("echo", route=route)
+                using.start_soon(trio.sleep_forever)  # the block ends a moment after the tasks of the client
+                await source.wait_reachable()
+                await trio.sleep(10)
+                task_status.started(scope)
+
+    async def scenario() -> None:
+        async with simulated_deployment(seed=1, relays=2) as deployment, trio.open_nursery() as nursery:
+            await (await deployment.add_client()).add_destination("echo", route=route)
+            scope = await nursery.start(hold, deployment)
+            caplog.clear()
+            scope.cancel()
+            await trio.sleep(0.005)  # before the others hear of it
+            said.extend(record.getMessage() for record in caplog.records if record.name.endswith("peer_log"))
+
+    said: list[str] = []
+    with caplog.at_level("INFO", "connet_trio.endpoints.peer_log"):
+        for seed in range(5):  # who of the client's tasks is told first is a matter of luck
+            run_simulated(scenario, seed=seed)
+    assert said == []
