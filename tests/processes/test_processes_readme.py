@@ -32,9 +32,9 @@ def blocks(language: str) -> list[str]:
 
 def on_this_machine(text: str, site: LocalSite) -> str:
     """The same with this machine as every device, and ports that are free."""
-    ports = {"19190": site.control, "19189": site.relays, ":3000": f":{site.target}", ":8000": f":{site.source}"}
-    for written, port in ports.items():
-        text = text.replace(written, str(port))
+    ports = {"19190": site.control, "19189": site.relays, "3000": site.target, "8000": site.source}
+    # all at once: a port that is put in may begin like another one
+    text = re.sub(r"\b(?:19190|19189)\b|(?<=:)(?:3000|8000)\b", lambda written: str(ports[written[0]]), text)
     return text.replace("SERVER_IP", "127.0.0.1").replace("RELAY_IP", "127.0.0.1")
 
 
