@@ -259,10 +259,10 @@ class Core(CreditedConnection):
         """So many more packets ask for an acknowledgement; `ack_at` is when those before them are acknowledged."""
         if packets:
             space = self._spaces[ONE_RTT]
-            if space.ack_at is None:
-                space.ack_at = now + (LONE_ACK_SECONDS if packets == 1 else self._ack_delay)
-            else:
-                space.ack_at = min(space.ack_at, now + self._ack_delay)
+            is_lone = space.ack_at is None and packets == 1
+            # a hair early: at the very instant aioquic asks the pacer too, which never lets go where time stands still
+            due_at = math.nextafter(now + (LONE_ACK_SECONDS if is_lone else self._ack_delay), -math.inf)
+            space.ack_at = due_at if space.ack_at is None else min(space.ack_at, due_at)
 
     @property
     def current_path(self) -> NetworkPath | None:

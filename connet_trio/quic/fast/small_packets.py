@@ -122,7 +122,7 @@ class SmallPackets(Core):
         has_window = self._loss.congestion_window - self._loss.bytes_in_flight >= self._max_datagram_size
         if not has_window and not is_due:
             return []
-        if due_at is None or due_at >= now:
+        if not is_due:
             self._pacing_at = self._loss._pacer.next_send_time(now)
             if self._pacing_at is not None:
                 return []
