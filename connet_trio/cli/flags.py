@@ -17,6 +17,10 @@ Collect = Callable[[Params], Values]
 """From what click has read to what `config` wants to know."""
 
 
+PATHS = {"FILE": click.Path(), "DIRECTORY": click.Path(file_okay=False)}
+"""By metavar, what a shell completes; click checks nothing of them."""
+
+
 @attrs.frozen(kw_only=True)
 class Flag:
     """A flag, and the key that has its meaning, its default and its check."""
@@ -43,7 +47,8 @@ class Flag:
         """The flag as click wants it."""
         if self.is_switch:
             return click.Option([self.name], is_flag=True, default=None, help=self.help)
-        return click.Option([self.name], metavar=self.metavar, multiple=self.repeats, help=self.help)
+        kind = PATHS.get(self.metavar)
+        return click.Option([self.name], metavar=self.metavar, multiple=self.repeats, help=self.help, type=kind)
 
     def value(self, params: Params) -> object:
         """What was given, None without.

@@ -8,11 +8,14 @@ import click
 from connet_trio.cli.check import check_command
 from connet_trio.cli.client import client_command
 from connet_trio.cli.commands import CONTEXT_SETTINGS, DefaultGroup
+from connet_trio.cli.completion import completion_command
 from connet_trio.cli.control import control_command
 from connet_trio.cli.failures import tell_error, tell_failure
+from connet_trio.cli.gen_key import gen_key_command
 from connet_trio.cli.punch import punch_command
 from connet_trio.cli.relay import relay_command
 from connet_trio.cli.server import server_command
+from connet_trio.cli.status import status_command
 from connet_trio.cli.version import version_command
 from connet_trio.errors import ConnetError
 from connet_trio.version import VERSION
@@ -54,6 +57,7 @@ def command_line() -> click.Group:
         "Without a command, `client` runs: connet-trio --config client.toml",
     )
     services = (client_command, server_command, control_command, relay_command)
-    for make in (*services, punch_command, check_command, version_command):
+    for make in (*services, punch_command, status_command, check_command, gen_key_command, version_command):
         group.add_command(make())
+    group.add_command(completion_command(PROGRAM))
     return click.version_option(VERSION, prog_name=PROGRAM, message="%(prog)s %(version)s")(group)

@@ -16,6 +16,7 @@ from connet_trio.cli.file_limit import raise_file_limit
 from connet_trio.cli.flags import LOGGING_FLAGS, Collect, flag_values
 from connet_trio.cli.logging_setup import set_up_logging
 from connet_trio.cli.service import Service, run_service
+from connet_trio.cli.service_manager import open_service_manager
 from connet_trio.cli.udp_buffers import open_udp_socket_with_advice
 from connet_trio.config import Loaded
 from connet_trio.quic import Surroundings
@@ -115,4 +116,6 @@ def run_kind(
         logger.warning("%s", warning)
     raise_file_limit()
     surroundings = Surroundings(open_udp_socket=open_udp_socket_with_advice())
-    trio.run(run_service, kind.name, kind.open(settings, surroundings=surroundings), settings.status_address)
+    with open_service_manager(environment, os.getpid()) as manager:
+        opening = kind.open(settings, surroundings=surroundings)
+        trio.run(run_service, kind.name, opening, settings.status_address, manager)

@@ -83,7 +83,7 @@ def check_files(files: Sequence[Path]) -> tuple[str, ...]:
       ConfigError: every key that is unknown and every value that cannot be used.
     """
     findings = Findings([str(file) for file in files])
-    _read_root(files, {}, findings)
+    read_root(files, {}, findings)
     findings.raise_errors()
     return findings.warnings
 
@@ -92,7 +92,7 @@ def _load(
     files: Sequence[Path], flags: Mapping[str, object], build: Callable[[RootTable, Findings], Settings]
 ) -> Loaded[Settings]:
     findings = Findings([*(str(file) for file in files), COMMAND_LINE])
-    root = _read_root(files, flags, findings)
+    root = read_root(files, flags, findings)
     settings = build(root, findings)
     return Loaded(
         settings=settings,
@@ -102,7 +102,7 @@ def _load(
     )
 
 
-def _read_root(files: Sequence[Path], flags: Mapping[str, object], findings: Findings) -> RootTable:
+def read_root(files: Sequence[Path], flags: Mapping[str, object], findings: Findings) -> RootTable:
     """All sources as one table.
 
     Raises:

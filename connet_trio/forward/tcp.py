@@ -12,7 +12,7 @@ from ipaddress import ip_address
 import trio
 
 from connet_trio.concurrency import AbortableStream, Told, Workload, ignore_code, splice
-from connet_trio.errors import BindFailed, ConnectFailed, EndpointClosed
+from connet_trio.errors import BindFailed, ConnectFailed, DialFailed, EndpointClosed
 from connet_trio.forward.open_files import OpenFiles, too_many_open_files
 from connet_trio.forward.traffic import Traffic
 from connet_trio.records.model import AddressPort, HostPort
@@ -111,6 +111,18 @@ async def open_tcp_listeners(place: HostPort) -> list[trio.SocketListener]:
     except OSError as exc:
         reason = os.strerror(exc.errno).lower() if exc.errno else str(exc)
         raise BindFailed(f"cannot listen on TCP {place}: {reason}", in_use=exc.errno == errno.EADDRINUSE) from exc
+
+
+async def dial_tcp(target: HostPort) -> trio.SocketStream:
+    """A connection to `target`.
+
+    Raises:
+      DialFailed: nobody listens there, or it cannot be reached.
+    """
+    try:
+        return await _connect(target)
+    except (OSError, UnicodeError) as exc:
+        raise DialFailed(f"TCP {target} cannot be reached: {_why(exc)}") from exc
 
 
 async def serve_source(
@@ -217,7 +229,7 @@ async def join(local: AbortableStream, remote: AbortableStream, traffic: Traffic
         remote.stop()
 
 
-def _why(exc: OSError | UnicodeError | trio.TooSlowError, dial_timeout: float | None) -> str:
+def _why(exc: OSError | UnicodeError | trio.TooSlowError, dial_timeout: float | None = None) -> str:
     if isinstance(exc, trio.TooSlowError):
         return f"no answer within {dial_timeout:g} s"
     if isinstance(exc, UnicodeError):
