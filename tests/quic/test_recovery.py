@@ -10,6 +10,7 @@ from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
 
 from connet_trio.quic.congestion import CongestionControl, CongestionTrace
 from connet_trio.quic.engine_controllers import Cubic, RateControl, engine_name
+from connet_trio.quic.pacing import JUMBO_BURST_PACKETS
 from connet_trio.quic.recovery import Recovery
 
 PACKET = 1200
@@ -232,7 +233,7 @@ def test_larger_datagrams_reach_window_pacer_and_controller(control: CongestionC
     assert sender.trace.datagram_bytes == 9000
     assert sender.recovery.congestion_window >= 2 * 9000
     assert sender.recovery.congestion_window % 9000 == 0
-    assert sender.recovery._pacer.sendable_packets == 8
+    assert sender.recovery._pacer.sendable_packets == JUMBO_BURST_PACKETS
 
 
 def test_a_burst_counts_as_one_packet_of_all_its_bytes() -> None:

@@ -87,7 +87,7 @@ def test_every_command_is_listed_and_explains_itself() -> None:
         explained = CliRunner().invoke(main, [name, "--help"])
         assert explained.exit_code == 0
         assert "--json FILE" in explained.output
-    assert list(main.commands) == ["tunnels", "streams", "wan", "scale", "goals"]
+    assert list(main.commands) == ["tunnels", "streams", "packets", "wan", "scale", "goals"]
 
 
 @pytest.mark.parametrize("command", ["tunnels", "streams", "wan"])

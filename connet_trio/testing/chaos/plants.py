@@ -9,7 +9,7 @@ from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.stream import QuicStreamSender
 
 from connet_trio.engine import Registration, Switchboard
-from connet_trio.quic.core import Core
+from connet_trio.quic.stream_credit import CreditedConnection
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def _leaked_registration(remove: Callable[..., None]) -> Callable[..., None]:
 def _dropped_max_stream_data(deliver: Callable[..., None]) -> Callable[..., None]:
     """A MAX_STREAM_DATA frame that is lost is not sent again."""
 
-    def on_max_stream_data_delivery(core: Core, delivery: QuicDeliveryState, stream: Any) -> None:
+    def on_max_stream_data_delivery(core: CreditedConnection, delivery: QuicDeliveryState, stream: Any) -> None:
         if delivery is QuicDeliveryState.ACKED:
             deliver(core, delivery, stream)
 
@@ -58,7 +58,7 @@ PLANTS: Mapping[str, tuple[type, str, Callable[[Callable[..., Any]], Callable[..
     {
         "lost-fin": (QuicStreamSender, "on_data_delivery", _lost_fin),
         "leaked-registration": (Switchboard, "handle_remove", _leaked_registration),
-        "dropped-max-stream-data": (Core, "_on_max_stream_data_delivery", _dropped_max_stream_data),
+        "dropped-max-stream-data": (CreditedConnection, "_on_max_stream_data_delivery", _dropped_max_stream_data),
     }
 )
 """By name: the class, its method, and what makes the defective one of it."""
