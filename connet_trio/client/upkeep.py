@@ -2,6 +2,7 @@
 
 upkeep ─┬─ reachability: reads the interfaces
         ├─ moves: after one, log in to control anew and see which connections still work
+        ├─ silence of peers: the login that one asks for too soon after another, when it may be
         ├─ clock: after a jump, the same connections, and the certificates
         └─ certificates: looked at each hour, replaced before they expire
 """
@@ -51,22 +52,36 @@ class Upkeep:
         self._handle_clock = handle_clock
         self._jumps = Watched(0)
         self._renewed = -math.inf
+        self._owes_renewal = Watched(False)
 
     async def run(self) -> None:
         """Watch, for ever."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._reachability.run)
             nursery.start_soon(self._follow_moves)
+            nursery.start_soon(self._follow_silence)
             nursery.start_soon(watch_wall_clock, self._wall_clock, self._handle_jump)
             nursery.start_soon(self._follow_jumps)
             nursery.start_soon(self._look_at_certificates)
 
     def handle_silence(self, was_there: bool) -> None:
         """A peer does not answer any more, or never did: a NAT may have given us another port, which control sees."""
-        now = trio.current_time()
-        if now - self._renewed >= (SILENCE_RENEWAL_SECONDS if was_there else VAIN_RENEWAL_SECONDS):
-            self._renewed = now
-            self._session.renew("a peer does not answer directly" + (" any more" if was_there else ""))
+        if trio.current_time() - self._renewed >= (SILENCE_RENEWAL_SECONDS if was_there else VAIN_RENEWAL_SECONDS):
+            self._renew(was_there=was_there)
+        elif was_there:
+            # not in vain: the last login knows nothing of an address that has changed since
+            self._owes_renewal.set(True)
+
+    def _renew(self, *, was_there: bool) -> None:
+        self._renewed = trio.current_time()
+        self._session.renew("a peer does not answer directly" + (" any more" if was_there else ""))
+
+    async def _follow_silence(self) -> None:
+        async for owes in self._owes_renewal.changes():
+            if owes:
+                await trio.sleep_until(self._renewed + SILENCE_RENEWAL_SECONDS)
+                self._owes_renewal.set(False)
+                self._renew(was_there=True)
 
     async def _follow_moves(self) -> None:
         async for moves in self._reachability.moved.changes():

@@ -14,6 +14,7 @@ from connet_trio.testing.chaos.running import Outcome, Run
 FIXED = [
     (1, "mixed", QuicEngine.FAST),
     (2, "restarts", QuicEngine.FAST),
+    (81, "mixed", QuicEngine.FAST),  # a router that gets another address soon after a peer has moved
     (16, "mixed", QuicEngine.FAST),  # an announcement that was overtaken by its replacement
     (218, "mixed", QuicEngine.STOCK),  # streams of a client that stops
 ]
