@@ -25,6 +25,8 @@ ALIVE_SECONDS = 3.0
 CERTIFICATES_SECONDS = 3600.0
 SILENCE_RENEWAL_SECONDS = 25.0
 """Between two logins for no better reason than that a peer which was there has gone silent."""
+SAME_CAUSE_SECONDS = 10.0
+"""After a login, what falls silent does so for the reason that led to it: the connections of a peer notice apart."""
 VAIN_RENEWAL_SECONDS = 300.0
 """Between two for the still lesser one that a peer has never answered, as many behind NATs never will."""
 
@@ -66,9 +68,10 @@ class Upkeep:
 
     def handle_silence(self, was_there: bool) -> None:
         """A peer does not answer any more, or never did: a NAT may have given us another port, which control sees."""
-        if trio.current_time() - self._renewed >= (SILENCE_RENEWAL_SECONDS if was_there else VAIN_RENEWAL_SECONDS):
+        since = trio.current_time() - self._renewed
+        if since >= (SILENCE_RENEWAL_SECONDS if was_there else VAIN_RENEWAL_SECONDS):
             self._renew(was_there=was_there)
-        elif was_there:
+        elif was_there and since >= SAME_CAUSE_SECONDS:
             # not in vain: the last login knows nothing of an address that has changed since
             self._owes_renewal.set(True)
 

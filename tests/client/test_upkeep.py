@@ -46,7 +46,9 @@ async def watching() -> AsyncIterator[tuple[Upkeep, Session]]:
 async def test_a_peer_that_falls_silent_soon_after_another_is_not_forgotten(autojump_clock: MockClock) -> None:
     async with watching() as (upkeep, session):
         upkeep.handle_silence(was_there=True)
-        await trio.sleep(21)
+        await trio.sleep(2)
+        upkeep.handle_silence(was_there=True)  # the other connection of that peer
+        await trio.sleep(19)
         upkeep.handle_silence(was_there=True)
         upkeep.handle_silence(was_there=True)
         await trio.sleep(100)
