@@ -179,7 +179,8 @@ def test_a_pause_is_worth_more_where_the_other_side_is_near() -> None:
     fast = BurstPacer(max_datagram_size=PACKET, rates=Rates(1e9, 20 * PACKET))
     fast.min_rtt = 0.0001
     send_all_bursts(fast, 1.0)
-    assert send_all_bursts(fast, 60.0) == pytest.approx((NEAR_BYTES + 1e9 * LATEST_SECONDS) / PACKET, abs=BURST)
+    due = int((NEAR_BYTES + 1e9 * LATEST_SECONDS) / PACKET)
+    assert send_all_bursts(fast, 60.0) == due // BURST * BURST  # what is less than a burst waits
 
 
 def test_an_engine_that_sends_runs_is_told_how_many_packets_may_leave() -> None:
